@@ -1,0 +1,54 @@
+# Everything a developer or a newcomer does, one target each. `make run` and `make test` set up all they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STATE ?=
+.DEFAULT_GOAL := help
+
+.PHONY: help run test lint format check-types pytest coverage test-kill test-corpus bench screenshots clean
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: $(VENV)/.run ## start the watch on feeds.yaml (STATE=DIR puts its log there)
+	$(BIN)/claimwatch run $(if $(STATE),--state $(STATE))
+
+test: lint pytest ## linters and tests
+
+lint: $(VENV)/.dev ## format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## put the code into its one form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+pytest: $(VENV)/.dev ## the tests of the default run, with coverage
+	$(BIN)/coverage erase
+	$(BIN)/pytest -n auto --cov --cov-report= -m "not slow"
+	$(BIN)/coverage report --fail-under=95
+
+test-kill: $(VENV)/.dev ## kill -9 at fifty random moments of poll and deliver
+	CLAIMWATCH_KILLS=50 $(BIN)/pytest -p no:randomly tests/test_kill.py
+
+test-corpus: $(VENV)/.dev ## all snapshots of the shared corpus, where it is there (a few minutes)
+	$(BIN)/pytest -m slow tests/test_corpus.py
+
+bench: $(VENV)/.dev ## what docs/benchmarks.md quotes
+	$(BIN)/python benchmarks/straight_path.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("claimwatch needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.run
+
+clean: ## take away what make made
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache build dist

@@ -1,0 +1,184 @@
+"""Puts the parts together for a command: settings read, lock held, log opened, mail ready."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from daemon import queries
+from daemon.delivery import Post
+from daemon.digests import next_due
+from daemon.errors import ClaimwatchError, LogDamaged
+from daemon.eventlog import Connection, EventLog, Head, copy_events, head_of, last_of_kind, sqlite_path, verify_chain
+from daemon.events import WatchStarted, WatchStopped, timestamp
+from daemon.locks import holder_of, writer_lock
+from daemon.mailing import MaildirCarrier, carrier_for
+from daemon.projections import first_difference, rebuild
+from daemon.service import Clock, SystemClock, Watch
+from daemon.settings import Settings, load
+
+
+@dataclass(frozen=True)
+class Installation:
+    """One configuration with its log: what a command works on."""
+
+    settings: Settings
+    log: EventLog
+
+    @cached_property
+    def post(self) -> Post:
+        mail = self.settings.mail
+        return Post(self.settings.templates, mail.sender, mail.domain, self.settings.addresses, carrier_for(mail))
+
+    @cached_property
+    def maildir_post(self) -> Post:
+        """The same post into the Maildir of the state directory, whatever server is set: for backtests."""
+        return replace(self.post, carrier=MaildirCarrier(self.settings.state / "Maildir"))
+
+    @cached_property
+    def watch(self) -> Watch:
+        return Watch.over(self.log, self.settings.rules)
+
+    @property
+    def maildir(self) -> Path | None:
+        """Where mail goes when there is no server."""
+        return None if self.settings.mail.smtp else self.settings.mail.maildir
+
+    def reloaded(self) -> tuple[Settings, Watch, Post]:
+        """The same log under feeds.yaml as it is now. Raises ClaimwatchError where that can't be used."""
+        fresh = Installation(load(self.settings.file, self.settings.state), self.log)
+        if fresh.settings.database != self.settings.database:
+            raise ClaimwatchError("database: was changed", hint="Restart claimwatch to work on another log.")
+        return fresh.settings, fresh.watch, fresh.post
+
+
+@contextmanager
+def reading(config: Path | None, state: Path | None) -> Iterator[Installation]:
+    """An installation to read from; works beside a running daemon. Raises ClaimwatchError where there is no log yet."""
+    settings = load(config, state)
+    if not sqlite_path(settings.database).is_file():
+        raise ClaimwatchError(
+            f"there is no log yet at {settings.database}",
+            hint="`claimwatch run` or `claimwatch poll` begins one; --state names another place.",
+        )
+    with _opened(settings) as installation:
+        yield installation
+
+
+@contextmanager
+def writing(config: Path | None, state: Path | None, command: str) -> Iterator[Installation]:
+    """An installation to write to, as the log's one writer. Raises LogBusy where somebody else writes."""
+    settings = load(config, state)
+    settings.state.mkdir(parents=True, exist_ok=True)
+    with writer_lock(sqlite_path(settings.database), command), _opened(settings) as installation:
+        installation.log.create()
+        yield installation
+
+
+@contextmanager
+def scratch(config: Path | None) -> Iterator[Installation]:
+    """An installation on a log that is thrown away afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="claimwatch-") as folder,
+        writing(config, Path(folder), "backtest") as installation,
+    ):
+        yield installation
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Installation]:
+    log = EventLog(settings.database)
+    try:
+        yield Installation(settings, log)
+    finally:
+        log.close()
+
+
+def verify(log: EventLog) -> Head:
+    """Checks the chain, and that the projections are what the log adds up to: made anew in a scratch database.
+
+    Raises LogDamaged naming the first event or row that is not right.
+    """
+    with tempfile.TemporaryDirectory(prefix="claimwatch-") as folder, log.reading() as standing:
+        head = verify_chain(standing)
+        anew = EventLog(f"sqlite:///{folder}/rebuilt.sqlite3")
+        anew.create()
+        try:
+            with anew.transaction(SystemClock().now()) as transaction:
+                copy_events(standing, transaction.connection)
+                rebuild(transaction.connection)
+            with anew.reading() as rebuilt:
+                difference = first_difference(standing, rebuilt)
+        finally:
+            anew.close()
+    if difference:
+        raise LogDamaged(f"a projection differs from the log: {difference}", hint="`claimwatch rebuild` mends it.")
+    return head
+
+
+def rebuild_projections(log: EventLog) -> int:
+    """Makes the projections anew from the log, in one transaction; returns the number of events."""
+    with log.transaction(SystemClock().now()) as transaction:
+        return rebuild(transaction.connection)
+
+
+def status(installation: Installation, clock: Clock) -> dict[str, Any]:
+    """The state of the watch as plain values: what `claimwatch status` shows and prints as JSON."""
+    rules = {digest.name: digest for digest in installation.settings.rules.live_digests}
+    with installation.log.reading() as connection:
+        head = head_of(connection)
+        subscriptions = [one for one in queries.subscriptions(connection) if one.digest in rules]
+        names = sorted({one.digest for one in subscriptions})
+        return {
+            "watch": _watch_words(connection, installation, clock),
+            "digests": [
+                {
+                    "name": name,
+                    "next_due": timestamp(next_due(rules[name], clock.now())),
+                    "recipients": len([one for one in subscriptions if one.digest == name]),
+                }
+                for name in names
+            ],
+            "waiting": [
+                {
+                    "digest": one.digest,
+                    "state": one.state,
+                    "attempts": one.attempts,
+                    "retry_at": timestamp(one.retry_at) if one.retry_at else None,
+                    "answer": one.answer,
+                }
+                for one in queries.waiting_deliveries(connection)
+            ],
+            "claims": [
+                {key: row[key] for key in ("id", "statement", "due", "terms", "matches", "last_match")}
+                for row in queries.claim_rows(connection)
+            ],
+            "feeds": [_plain(vars(feed)) for feed in queries.feed_health(connection)],
+            "log": {
+                "database": installation.settings.database,
+                "events": head.position,
+                "head": head.chain,
+                **queries.counts(connection),
+            },
+        }
+
+
+def _watch_words(connection: Connection, installation: Installation, clock: Clock) -> str:
+    started = last_of_kind(connection, WatchStarted.kind)
+    stopped = last_of_kind(connection, WatchStopped.kind)
+    holder = holder_of(sqlite_path(installation.settings.database))
+    if holder and started and (stopped is None or stopped.position < started.position):
+        return f"has been watching since {timestamp(started.at)[:16].replace('T', ' ')} UTC ({holder})"
+    if holder:
+        return f"is at work: {holder}"
+    awake = queries.last_awake(connection)
+    return f"is not running; last awake {timestamp(awake)[:16].replace('T', ' ')} UTC" if awake else "has not run yet"
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: timestamp(value) if hasattr(value, "isoformat") else value for key, value in values.items()}

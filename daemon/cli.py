@@ -1,0 +1,90 @@
+"""The command line: one function a command, in the `cli_` modules; here they get their names.
+
+Exit codes: 0 fine, 1 something is wrong, 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from daemon import __version__, cli_digest, cli_log, cli_watch, console
+from daemon.cli_options import Config, Global, State
+from daemon.errors import ClaimwatchError, ConfigError
+
+app = typer.Typer(
+    name="claimwatch",
+    help="Keeps watch over the claims that an article makes: polls news feeds, matches, logs, and mails digests.",
+    epilog="Exit codes: 0 fine, 1 something is wrong, 2 wrong usage or configuration. "
+    "`claimwatch COMMAND --help` has examples.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+digest_app = typer.Typer(help="Preview, prepare, show and send digests again.", no_args_is_help=True)
+app.add_typer(digest_app, name="digest")
+
+
+def main() -> None:
+    """The entry point: errors become a message and an exit code."""
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except ClaimwatchError as error:
+        _fail(error, 1)
+    except BrokenPipeError:
+        # Somebody's `| head` has read enough.
+        sys.stderr.close()
+        raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _fail(error: ClaimwatchError, code: int) -> None:
+    typer.echo(f"claimwatch: {error}", err=True)
+    raise SystemExit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"claimwatch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    config: Config = None,
+    state: State = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More log lines.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    Global.config, Global.state = config, state
+    console.set_up_logging(verbose)
+
+
+_COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
+    (app, "run", cli_watch.run),
+    (app, "poll", cli_watch.poll_command),
+    (app, "deliver", cli_watch.deliver),
+    (app, "status", cli_watch.status),
+    (app, "check", cli_watch.check),
+    (app, "matches", cli_log.matches),
+    (app, "match", cli_log.match_command),
+    (app, "backtest", cli_watch.backtest),
+    (app, "events", cli_log.events),
+    (app, "verify", cli_log.verify),
+    (app, "rebuild", cli_log.rebuild),
+    (digest_app, "preview", cli_digest.preview),
+    (digest_app, "prepare", cli_digest.prepare),
+    (digest_app, "show", cli_digest.show),
+    (digest_app, "resend", cli_digest.resend),
+)
+for _group, _name, _command in _COMMANDS:
+    _group.command(_name)(_command)

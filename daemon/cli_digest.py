@@ -1,0 +1,124 @@
+"""`claimwatch digest`: preview, prepare, show, and send again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon import assembly, console, queries
+from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded
+from daemon.delivery import prepare_due, prepare_now
+from daemon.delivery import preview as preview_digest
+from daemon.errors import ClaimwatchError
+from daemon.events import DigestPrepared, DigestSkipped, Recorded
+from daemon.rendering import unpack
+from daemon.rules import recipient_id
+from daemon.service import record_rules
+
+# ── digests ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Name = Annotated[str, typer.Argument(help="The digest's name in feeds.yaml.")]
+
+
+def preview(
+    name: Name,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the HTML part to this file.")] = None,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """What a digest would say if it were due now. Stores nothing.
+
+    Example: `claimwatch digest preview daily --html /tmp/daily.html`
+    """
+    with assembly.reading(*given(config, state)) as installation:
+        _, rendered = preview_digest(installation.watch, installation.post, name)
+    typer.echo(f"Subject: {rendered.subject}\n\n{rendered.text}", nl=False)
+    if html:
+        html.write_text(rendered.html, encoding="utf-8")
+        console.err.print(f"HTML: {html}")
+
+
+def prepare(
+    name: Annotated[str | None, typer.Argument(help="Prepare this one now; without, all that are due.")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """Prepare the digests that are due, or one by name at once; `claimwatch deliver` sends them.
+
+    Examples: `claimwatch digest prepare`, `claimwatch digest prepare daily`
+    """
+    with assembly.writing(*given(config, state), "digest prepare") as installation:
+        watch, post = installation.watch, installation.post
+        record_rules(watch)
+        recorded = prepare_now(watch, post, name) if name else prepare_due(watch, post)
+    _say_prepared(recorded, as_json)
+
+
+def resend(
+    name: Name,
+    to: Annotated[str, typer.Option("--to", help="Whom: an address of feeds.yaml.")],
+    since: Since = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """Prepare a digest of all matches since a time once more, told before or not; `claimwatch deliver` sends it.
+
+    Example: `claimwatch digest resend daily --since 7d --to name@example.org && claimwatch deliver`
+    """
+    with assembly.writing(*given(config, state), "digest resend") as installation:
+        recipient = recipient_id(to)
+        if recipient not in installation.settings.addresses:
+            raise typer.BadParameter(f"{to} is no recipient of a digest in feeds.yaml")
+        record_rules(installation.watch)
+        recorded = prepare_again(installation.watch, installation.post, name, recipient, since)
+    _say_prepared(recorded, as_json)
+
+
+def show(
+    id: Annotated[str | None, typer.Argument(help="The digest's id; without, the last ones are listed.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The message, byte for byte (without its To: line).")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the HTML part to this file.")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """Show a digest as it was prepared, or list the last ones.
+
+    Examples: `claimwatch digest show`, `claimwatch digest show ID --raw > digest.eml`
+    """
+    with assembly.reading(*given(config, state)) as installation, installation.log.reading() as connection:
+        if id is None:
+            rows = queries.digest_rows(connection)
+            print_lines(rows) if as_json else console.digest_list(rows)
+            return
+        recorded = queries.prepared_digest(connection, id)
+    if recorded is None:
+        raise ClaimwatchError(f"there is no digest {id!r}", hint="`claimwatch digest show` lists them.")
+    if as_json:
+        print_recorded([recorded], as_json)
+    elif isinstance(recorded.event, DigestSkipped):
+        typer.echo(f"{id} was due and had nothing to tell.")
+    elif raw:
+        sys.stdout.buffer.write(unpack(recorded.event.message))
+    else:
+        console.show_message(unpack(recorded.event.message), html)
+
+
+def _say_prepared(recorded: Iterable[Recorded], as_json: bool) -> None:
+    recorded = list(recorded)
+    if as_json:
+        print_recorded(recorded, as_json)
+        return
+    for one in recorded:
+        if isinstance(one.event, DigestPrepared):
+            typer.echo(f"prepared {one.id}: {one.event.subject}")
+        else:
+            typer.echo(f"skipped {one.id}: nothing to tell")
+    if not recorded:
+        console.err.print("No digest is due.")

@@ -1,0 +1,166 @@
+"""The commands that read the log and what it adds up to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from daemon import assembly, console, queries
+from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded
+from daemon.digests import MatchToTell
+from daemon.eventlog import read
+from daemon.events import EVENT_TYPES, timestamp
+from daemon.matching import compile_rules
+from daemon.settings import load
+
+FOLLOW_SECONDS = 0.5
+
+
+def events(
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Only this kind; may be given more than once.")
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option("--stream", help="One stream (feed/bbc-world), or all of a type (feed/).")
+    ] = None,
+    since: Since = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """The log, in order.
+
+    Examples: `claimwatch events --kind claim_matched --since 7d`, `claimwatch events --stream feed/tass --json`
+    """
+    if unknown := [one for one in kind or () if one not in EVENT_TYPES]:
+        raise typer.BadParameter(f"no kind {', '.join(unknown)}; there is: {', '.join(EVENT_TYPES)}")
+    with assembly.reading(*given(config, state)) as installation:
+        position = 0
+        while True:
+            with installation.log.reading() as connection:
+                for one in read(connection, after=position, kinds=kind or (), stream=stream, since=since):
+                    position = one.position
+                    print_recorded([one], as_json)
+            if not follow:
+                return
+            sys.stdout.flush()
+            time.sleep(FOLLOW_SECONDS)
+
+
+def verify(config: Config = None, state: State = None) -> None:
+    """Check the log's chain, and that all tables are what the log adds up to. Exit code 1 names what is wrong.
+
+    Example: `claimwatch verify`
+    """
+    with assembly.reading(*given(config, state)) as installation:
+        head = assembly.verify(installation.log)
+    typer.echo(f"the log and its tables hold: {head.position} events, head {head.chain}")
+
+
+def rebuild(config: Config = None, state: State = None) -> None:
+    """Make all tables anew from the log.
+
+    Example: `claimwatch rebuild && claimwatch verify`
+    """
+    with assembly.writing(*given(config, state), "rebuild") as installation:
+        count = assembly.rebuild_projections(installation.log)
+    typer.echo(f"rebuilt from {count} events")
+
+
+def matches(
+    claim: Annotated[
+        list[str] | None, typer.Option("--claim", help="Only this claim; may be given more than once.")
+    ] = None,
+    since: Since = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A table for a spreadsheet on stdout.")] = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """What was found, oldest first.
+
+    Examples: `claimwatch matches --claim prisoner-exchange --since 30d`, `claimwatch matches --csv > matches.csv`
+    """
+    with assembly.reading(*given(config, state)) as installation, installation.log.reading() as connection:
+        found = queries.matches_since(connection, claim or (), since)
+    if as_json:
+        print_lines(_match_json(match) for match in found)
+    elif as_csv:
+        _print_csv(found)
+    else:
+        for match in found:
+            console.match_lines(match)
+        console.err.print(f"{len(found)} matches")
+
+
+def match_command(
+    file: Annotated[typer.FileText, typer.Argument(help="JSON lines with id, title, summary; - reads stdin.")],
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """Try the terms of feeds.yaml on items from a file; stores nothing. One JSON object a line comes out for each.
+
+    Example: `claimwatch match items.jsonl`
+    """
+    matcher = compile_rules(load(*given(config, state)).rules)
+    broken = False
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+            texts = {field: str(item.get(field) or "") for field in ("title", "summary", "content")}
+        except (ValueError, AttributeError) as error:
+            typer.echo(f"{file.name}:{number}: no JSON object: {error}", err=True)
+            broken = True
+            continue
+        found = matcher.match(**texts)
+        evidence = [
+            {"claim": match.claim, "term": one.term, "field": one.field, "spans": one.spans, "surface": one.surface}
+            for match in found
+            for one in match.evidence
+        ]
+        print_lines([{"id": item.get("id"), "claims": [match.claim for match in found], "matches": evidence}])
+    if broken:
+        raise typer.Exit(1)
+
+
+def _match_json(match: MatchToTell) -> dict[str, Any]:
+    return {
+        "match": match.position,
+        "claim": match.claim,
+        "feed": match.feed,
+        "title": match.title,
+        "link": match.link,
+        "published": timestamp(match.published) if match.published else None,
+        "first_seen": timestamp(match.first_seen),
+        "already_there": match.already_there,
+        "lapsed_at": timestamp(match.lapsed_at) if match.lapsed_at else None,
+        "evidence": [asdict(one) for one in match.evidence],
+    }
+
+
+def _print_csv(found: Iterable[MatchToTell]) -> None:
+    table = csv.writer(sys.stdout)
+    table.writerow(("match", "claim", "first_seen", "published", "feed", "title", "link", "terms"))
+    for match in found:
+        row = _match_json(match)
+        terms = "; ".join(dict.fromkeys(one.term for one in match.evidence))
+        table.writerow(
+            [_cell(row[key]) for key in ("match", "claim", "first_seen", "published", "feed", "title", "link")]
+            + [_cell(terms)]
+        )
+
+
+def _cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula: a feed could write one into a title."""
+    text = "" if value is None else str(value)
+    return "'" + text if text.startswith(("=", "+", "-", "@", "\t")) else text

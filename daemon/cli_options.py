@@ -1,0 +1,85 @@
+"""What all commands share: the options that they take, and how they print objects."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daemon.events import Recorded, timestamp, to_payload
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="feeds.yaml to use (else ./feeds.yaml, $CLAIMWATCH_CONFIG, the user's, /etc)."),
+]
+State = Annotated[
+    Path | None, typer.Option("--state", help="Folder of the log (else $STATE_DIRECTORY, the user's state folder).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+
+
+class Global:
+    """What stood before the command: the options that may stand there as well as behind it."""
+
+    config: Path | None = None
+    state: Path | None = None
+
+
+def given(config: Path | None, state: Path | None) -> tuple[Path | None, Path | None]:
+    """The options behind the command, else those before it."""
+    return config or Global.config, state or Global.state
+
+
+def moment(text: str) -> datetime:
+    """A day, a time (UTC where it names no zone), or a span back from now such as 6h or 30d."""
+    if found := re.fullmatch(r"(\d+)([mhd])", text):
+        return (
+            datetime.now(UTC)
+            - int(found[1]) * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[found[2]]
+        )
+    try:
+        if re.fullmatch(r"\d{8}T\d{6}Z", text):
+            return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time: write 2025-03-18, 2025-03-18T15:00Z or 6h") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Since = Annotated[
+    datetime | None,
+    typer.Option("--since", parser=moment, metavar="TIME", help="Not before: 2025-03-18, 2025-03-18T15:00Z, 6h, 30d."),
+]
+
+
+def print_lines(objects: Iterable[dict[str, Any]]) -> None:
+    """Each object as JSON on a line of stdout."""
+    for one in objects:
+        typer.echo(json.dumps(one, ensure_ascii=False, default=str))
+
+
+def print_recorded(recorded: Iterable[Recorded], as_json: bool) -> None:
+    """Events, a line each: as JSON, or shortened for a person."""
+    for one in recorded:
+        if as_json:
+            print_lines([_event_json(one)])
+        else:
+            payload = to_payload(one.event).decode()
+            shown = payload if len(payload) <= 160 else payload[:157] + "…"
+            typer.echo(f"{one.position:>7}  {timestamp(one.at)[:19]}  {one.event.kind:<18} {one.stream}  {shown}")
+
+
+def _event_json(one: Recorded) -> dict[str, Any]:
+    return {
+        "position": one.position,
+        "stream": one.stream,
+        "version": one.version,
+        "kind": one.event.kind,
+        "at": timestamp(one.at),
+        "payload": json.loads(to_payload(one.event)),
+    }

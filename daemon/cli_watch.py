@@ -1,0 +1,196 @@
+"""The commands that watch: poll, match, log, mail."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daemon import __version__, assembly, console
+from daemon.assembly import Installation
+from daemon.backtest import backtest as run_backtest
+from daemon.backtest import snapshots_in
+from daemon.cli_options import AsJson, Config, State, given, moment, print_lines, print_recorded
+from daemon.delivery import deliver as deliver_prepared
+from daemon.events import DeliveryAccepted, timestamp
+from daemon.fetching import Failed, Gone, open_fetcher
+from daemon.scheduling import Daemon
+from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
+from daemon.settings import load
+
+
+def run(config: Config = None, state: State = None) -> None:
+    """Watch: poll, match, log and mail on schedule, until stopped.
+
+    Example: `claimwatch run --config feeds.yaml --state ./state`
+    """
+    with assembly.writing(*given(config, state), "run") as installation:
+        settings = installation.settings
+        feeds, claims = len(settings.rules.polled_feeds), len(settings.rules.watched_claims)
+        console.err.print(f"claimwatch {__version__}: {feeds} feeds, {claims} claims, from {settings.file}")
+        console.err.print(f"log: {settings.database}", style="dim")
+        if installation.maildir:
+            console.say_maildir(installation.maildir)
+        report = console.RoundReport()
+        daemon = Daemon(
+            installation.watch,
+            installation.post,
+            settings,
+            installation.reloaded,
+            told=report.told,
+            before_round=report.begin,
+            after_round=report.end,
+            after_mail=lambda outcomes: console.say_deliveries(outcomes, installation.maildir),
+        )
+        asyncio.run(daemon.run())
+
+
+def poll_command(
+    feeds: Annotated[list[str] | None, typer.Argument(help="Feeds by key; all of them without.")] = None,
+    due: Annotated[bool, typer.Option("--due", help="Only the feeds whose time has come.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """Poll one round now and stop. Exit code 1 when no feed could be reached.
+
+    Examples: `claimwatch poll`, `claimwatch poll bbc-world ukrinform`, `claimwatch poll --due` (from cron)
+    """
+    with assembly.writing(*given(config, state), "poll") as installation:
+        record_rules(installation.watch)
+        chosen = due_feeds(installation.watch) if due else list(installation.settings.rules.polled_feeds)
+        if feeds:
+            known = {feed.id: feed for feed in installation.settings.rules.feeds}
+            if unknown := [feed for feed in feeds if feed not in known]:
+                raise typer.BadParameter(f"feeds.yaml has no feed {', '.join(unknown)}")
+            chosen = [known[feed] for feed in feeds]
+        report = console.RoundReport()
+        report.begin(len(chosen))
+        results = asyncio.run(_poll(installation, chosen, report))
+        report.end(results)
+    if as_json:
+        print_lines(_polled_json(polled) for polled in results)
+    if results and all(isinstance(polled.outcome, Failed | Gone) for polled in results):
+        raise typer.Exit(1)
+
+
+async def _poll(installation: Installation, feeds: list[Any], report: console.RoundReport) -> list[Polled]:
+    limits = installation.settings.polling
+    async with open_fetcher(
+        timeout_seconds=limits.timeout_seconds,
+        most_bytes=limits.most_bytes,
+        host_pause_seconds=limits.host_pause_seconds,
+    ) as fetcher:
+        return await poll(installation.watch, fetcher, feeds, at_once=limits.at_once, told=report.told)
+
+
+def _polled_json(polled: Polled) -> dict[str, Any]:
+    outcome = polled.outcome
+    failure = (
+        {"reason": outcome.reason, "detail": outcome.detail, "hint": outcome.hint}
+        if isinstance(outcome, Failed)
+        else {}
+    )
+    return {
+        "feed": polled.feed,
+        "outcome": type(outcome).__name__.lower(),
+        "items": polled.new_items,
+        "revised": polled.revised_items,
+        "matches": polled.matched_claims,
+        "next_due": timestamp(polled.next_due),
+        **failure,
+    }
+
+
+def deliver(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
+    """Send what is prepared and due for a try. Exit code 1 when something could not be handed over.
+
+    Example: `claimwatch digest prepare && claimwatch deliver`
+    """
+    with assembly.writing(*given(config, state), "deliver") as installation:
+        record_rules(installation.watch)
+        outcomes = asyncio.run(deliver_prepared(installation.watch, installation.post))
+    print_recorded(outcomes, as_json)
+    if not as_json:
+        console.say_deliveries(outcomes, installation.maildir)
+        if not outcomes:
+            console.err.print("Nothing is waiting to be delivered.")
+    if any(not isinstance(one.event, DeliveryAccepted) for one in outcomes):
+        raise typer.Exit(1)
+
+
+def status(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
+    """How the watch does: feeds and their troubles, claims, deliveries, the log.
+
+    Example: `claimwatch status`
+    """
+    with assembly.reading(*given(config, state)) as installation:
+        values = assembly.status(installation, SystemClock())
+    if as_json:
+        print_lines([values])
+    else:
+        console.status_screen(values)
+
+
+def check(config: Config = None, state: State = None) -> None:
+    """Check feeds.yaml and the seeds: every problem at once, with its place. Exit code 2 when there is one.
+
+    Example: `claimwatch check --config new-feeds.yaml`
+    """
+    settings = load(*given(config, state))
+    rules = settings.rules
+    terms = sum(len(claim.terms) for claim in rules.watched_claims)
+    typer.echo(
+        f"{settings.file} is fine: {len(rules.polled_feeds)} feeds, {len(rules.watched_claims)} claims with {terms} "
+        f"terms, {len(rules.live_digests)} digests"
+    )
+    for claim in settings.unwatched:
+        typer.echo(f"note: no term watches the claim {claim!r}", err=True)
+    if not rules.polled_feeds:
+        typer.echo("note: there is no feed to poll", err=True)
+
+
+def backtest(
+    archive: Annotated[Path, typer.Argument(help="A folder for each feed, with snapshots named by time.")],
+    begin: Annotated[datetime | None, typer.Option("--from", parser=moment, metavar="TIME", help="Not before.")] = None,
+    end: Annotated[
+        datetime | None,
+        typer.Option("--to", parser=moment, metavar="TIME", help="Not after; digests due until then are sent too."),
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """What would I have been told? Replays archived feed snapshots in virtual time, through the code that polls and
+    delivers. The log is thrown away unless --state names a place for it; digests go to a Maildir there.
+
+    Example: `claimwatch backtest archive/ --from 2025-07-20 --to 2025-08-01 --state ./what-if`
+    """
+    config, state = given(config, state)
+    opened = assembly.writing(config, state, "backtest") if state else assembly.scratch(config)
+    with opened as installation:
+        summary = asyncio.run(_backtest(installation, archive, begin, end))
+    if not as_json and not state:
+        console.err.print(
+            "The log was thrown away; --state DIR keeps it, with the digests in DIR/Maildir.", style="dim"
+        )
+    print_lines([summary.as_json()])
+
+
+async def _backtest(installation: Installation, archive: Path, begin: datetime | None, end: datetime | None) -> Any:
+    snapshots = snapshots_in(archive)
+    with closing(console.Replay(len(snapshots))) as replay:
+        return await run_backtest(
+            installation.log,
+            installation.settings.rules,
+            installation.maildir_post,
+            snapshots,
+            since=begin,
+            until=end,
+            most_bytes=installation.settings.polling.most_bytes,
+            told=replay.told,
+        )

@@ -1,0 +1,221 @@
+"""What a person sees in a terminal: rounds of polls, the status screen, where digests went. Decides nothing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from email import message_from_bytes
+from email.policy import SMTP
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from daemon.digests import MatchToTell
+from daemon.events import DeliveryAccepted, DeliveryDeferred, DeliveryRefused, Recorded
+from daemon.fetching import Changed, Failed, Gone, Unchanged
+from daemon.service import Polled
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+
+def set_up_logging(verbose: bool = False) -> None:
+    """Log lines to stderr: coloured on a terminal, plain elsewhere (journald adds the time itself)."""
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        handler = RichHandler(console=err, show_path=False, log_time_format="%H:%M:%S")
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    for noisy in ("httpx", "httpcore", "apscheduler", "asyncio", "aiosmtplib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class RoundReport:
+    """Follows a round of polls: a bar on a terminal, and a plain line for each feed that brought something."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def begin(self, feeds: int) -> None:
+        """A round of `feeds` polls begins."""
+        if err.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=err, transient=True)
+            self._task = self._bar.add_task("polling", total=feeds)
+            self._bar.start()
+
+    def told(self, polled: Polled) -> None:
+        """One feed was polled."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task)
+        if polled.recorded:
+            err.print(_polled_line(polled))
+
+    def end(self, results: Sequence[Polled]) -> None:
+        """The round is over."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        say_round(results)
+
+
+def _polled_line(polled: Polled) -> str:
+    match polled.outcome:
+        case Failed(reason, detail):
+            return f"  [yellow]{polled.feed}[/]: {escape(_why(reason, detail))}"
+        case Gone():
+            return f"  [yellow]{polled.feed}[/]: gone for good (410)"
+        case Changed() | Unchanged():
+            matched = ", ".join(escape(claim) for claim in sorted(set(polled.matched_claims)))
+            found = f"{polled.new_items} new" + (f", {polled.revised_items} revised" if polled.revised_items else "")
+            return f"  {polled.feed}: {found}" + (f" → [bold]{matched}[/]" if matched else "")
+
+
+def say_round(results: Sequence[Polled]) -> None:
+    """How many feeds were reached, what came in, which failed and why, and when they are asked again."""
+    failed = [polled for polled in results if isinstance(polled.outcome, Failed | Gone)]
+    reached, items = len(results) - len(failed), sum(polled.new_items for polled in results)
+    matches = sum(len(polled.matched_claims) for polled in results)
+    colour = "green" if reached == len(results) else "red" if not reached else "yellow"
+    counted = f"{items} new {_noun(items, 'item')}, {matches} {_noun(matches, 'match', 'matches')}"
+    err.print(f"[{colour}]{reached} of {len(results)} {_noun(len(results), 'feed')} reached[/]; {counted}")
+    for (why, hint), feeds in _grouped(failed).items():
+        again = min(polled.next_due for polled in feeds)
+        names = ", ".join(polled.feed for polled in feeds)
+        err.print(f"  {escape(why)}: {escape(names)}")
+        err.print(f"    {escape(hint)} Next try from {_local(again)}.", style="dim")
+
+
+def _grouped(failed: Iterable[Polled]) -> dict[tuple[str, str], list[Polled]]:
+    groups: dict[tuple[str, str], list[Polled]] = {}
+    for polled in failed:
+        if isinstance(polled.outcome, Failed):
+            key = (_why(polled.outcome.reason, polled.outcome.detail), polled.outcome.hint)
+        else:
+            key = ("gone for good (410)", "Take it out of feeds.yaml, or give it its new address.")
+        groups.setdefault(key, []).append(polled)
+    return groups
+
+
+def _why(reason: str, detail: str) -> str:
+    return reason if reason in detail else f"{reason} ({detail})"
+
+
+def say_deliveries(outcomes: Sequence[Recorded], maildir: Path | None) -> None:
+    """What became of each delivery, and how to read what went into the Maildir."""
+    for one in outcomes:
+        match one.event:
+            case DeliveryAccepted(answer):
+                err.print(f"[green]digest sent[/]: {one.id}" + (f" ({escape(answer)})" if maildir is None else ""))
+            case DeliveryDeferred(reason, retry_at):
+                err.print(f"[yellow]digest waits[/]: {one.id}: {escape(reason)}. Next try {_local(retry_at)}.")
+            case DeliveryRefused(reason):
+                err.print(f"[red]digest refused[/]: {one.id}: {escape(reason)}. The next one takes its matches.")
+    if maildir is not None and any(isinstance(one.event, DeliveryAccepted) for one in outcomes):
+        say_maildir(maildir)
+
+
+def say_maildir(maildir: Path) -> None:
+    """Where mail goes without a server, and how to read it."""
+    err.print(f"Digests go to the Maildir {maildir}; read them with any mail program (mutt -f {maildir}),")
+    err.print("or with: claimwatch digest show. To send them, name a server under mail: in feeds.yaml.", style="dim")
+
+
+class Replay:
+    """Follows a backtest: a bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, snapshots: int) -> None:
+        columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        self._task = self._bar.add_task("replay", total=snapshots)
+        self._bar.start()
+
+    def told(self, _polled: Polled) -> None:
+        """One snapshot was polled."""
+        self._bar.advance(self._task)
+
+    def close(self) -> None:
+        """The backtest is over."""
+        self._bar.stop()
+
+
+def digest_list(rows: Sequence[dict[str, Any]]) -> None:
+    """The last digests, a line each."""
+    for row in rows:
+        state = "skipped, nothing to tell" if row["skipped"] else row["state"]
+        answer = f" ({escape(row['answer'])})" if row["answer"] and row["state"] != "accepted" else ""
+        out.print(f"{row['id']}  [bold]{state}[/]{answer}  {escape(row['subject'])}")
+    if not rows:
+        err.print("No digest was prepared yet.")
+
+
+def show_message(message: bytes, html: Path | None) -> None:
+    """The text part of a prepared message, under its subject; the HTML part goes to a file."""
+    parsed = message_from_bytes(message, policy=SMTP)
+    text, markup = parsed.get_body(("plain",)), parsed.get_body(("html",))
+    out.print(f"Subject: {parsed['Subject']}\n", markup=False)
+    out.print(text.get_content() if text else "", markup=False, end="")
+    if html and markup:
+        html.write_text(markup.get_content(), encoding="utf-8")
+        err.print(f"HTML: {html}")
+
+
+def status_screen(status: dict[str, Any]) -> None:
+    """The status, to be read by a person."""
+    out.print(f"[bold]claimwatch[/] {status['watch']}")
+    for digest in status["digests"]:
+        due = _local(datetime.fromisoformat(digest["next_due"]))
+        out.print(f"next digest: {digest['name']}, {due}, to {digest['recipients']}")
+    for waiting in status["waiting"]:
+        tries = f"{waiting['state']}, {waiting['attempts']} attempts"
+        out.print(f"[yellow]waiting[/]: {waiting['digest']} ({tries}) {escape(waiting['answer'])}")
+    claims = Table("claim", "terms", "matches", "last match", box=None, header_style="bold")
+    for claim in status["claims"]:
+        claims.add_row(claim["id"], str(claim["terms"]), str(claim["matches"]), _short(claim["last_match"]))
+    out.print(claims)
+    feeds = Table("feed", "state", "items", "last read", "next", box=None, header_style="bold")
+    for feed in status["feeds"]:
+        colour = {"ok": "green", "new": "dim"}.get(feed["state"], "red")
+        row = (feed["id"], f"[{colour}]{feed['state']}[/]", str(feed["items"]))
+        feeds.add_row(*row, _short(feed["succeeded_at"]), _short(feed["next_due"]))
+    out.print(feeds)
+    for feed in status["feeds"]:
+        if feed["state"] not in ("ok", "new"):
+            why = escape(_why(feed["reason"], feed["detail"]))
+            out.print(f"[red]{feed['id']}[/] since {_short(feed['since'])}: {why}. {escape(feed['hint'])}")
+    log = status["log"]
+    out.print(f"log: {log['events']} events, {log['items']} items, {log['matches']} matches; head {log['head'][:16]}")
+    out.print(f"     {log['database']}", style="dim")
+
+
+def match_lines(match: MatchToTell) -> None:
+    """One match, for a person."""
+    terms = "; ".join(dict.fromkeys(evidence.term for evidence in match.evidence))
+    out.print(f"[bold]{match.claim}[/] {_local(match.first_seen)} {match.feed}  [dim]match {match.position}[/]")
+    out.print(f"  {escape(match.title or match.summary[:120])}")
+    out.print(f"  [dim]{escape(terms)}[/]  {escape(match.link or '')}")
+
+
+def _noun(count: int, one: str, many: str | None = None) -> str:
+    return one if count == 1 else many or one + "s"
+
+
+def _local(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _short(moment: str | None) -> str:
+    return _local(datetime.fromisoformat(moment))[:16] if moment else "–"

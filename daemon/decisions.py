@@ -1,0 +1,320 @@
+"""What follows from what came in: pure functions from what is known, what came in and `now` to events.
+
+No clock, no network, no disk, no randomness: a decision can be made again and comes out the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from daemon.events import (
+    ClaimMatched,
+    Event,
+    FeedFailed,
+    FeedGone,
+    FeedRecovered,
+    FeedRekeyed,
+    GapSuspected,
+    ItemRevised,
+    ItemSeen,
+    MatchLapsed,
+    NewEvent,
+)
+from daemon.items import Item, titles_by_key
+from daemon.matching import Matcher
+from daemon.rules import canonical_json
+
+OLD_AT_FIRST_POLL = timedelta(days=7)
+FUTURE_TOLERANCE = timedelta(days=2)
+"""A zone set wrong puts an item hours ahead; a date further ahead than this is no date."""
+LONGEST_PAUSE = timedelta(hours=24)
+
+Key = Literal["guid", "link", "title+link", "content"]
+
+
+@dataclass(frozen=True)
+class KnownItem:
+    """An item as the log knows it: every text it ever had, and the claims it bears on now.
+
+    `titles` holds every (link, title) it ever had, where it had both.
+    """
+
+    id: str
+    version: int
+    guid: str | None
+    links: frozenset[str]
+    titles: frozenset[tuple[str, str]]
+    fingerprints: frozenset[str]
+    claims: frozenset[str] = frozenset()
+    already_there: bool = False
+
+
+@dataclass(frozen=True)
+class KnownFeed:
+    """A feed as the log and the poll cache know it. `window` holds the ids of the items of its last document."""
+
+    id: str
+    version: int = 0
+    state: Literal["new", "ok", "failing", "gone"] = "new"
+    since: datetime | None = None
+    reason: str = ""
+    unfit_keys: frozenset[str] = frozenset()
+    has_items: bool = False
+    window: frozenset[str] = frozenset()
+    last_success: datetime | None = None
+
+
+@dataclass(frozen=True)
+class AfterChange:
+    """What a changed document means: the events to append, and the feed's window from here on."""
+
+    events: tuple[NewEvent, ...]
+    window: frozenset[str]
+
+
+def after_change(
+    feed: KnownFeed, items: Sequence[Item], known: Iterable[KnownItem], matcher: Matcher, now: datetime
+) -> AfterChange:
+    """The events of a document that was read: new items, revisions, matches, a suspected gap, a recovery.
+
+    `known` are those of the feed's items that share a guid, a link or a text with one of `items`.
+    """
+    rekeyed = tuple(_rekeyed(feed, items))
+    catalogue = _Catalogue(feed, feed.unfit_keys | {event.unfit for event in rekeyed}, known)
+    known_before = {item.id for item in catalogue.items.values()}
+    news: list[NewEvent] = []
+    window: set[str] = set()
+    for item in _oldest_first(items):
+        item = _with_possible_date(item, now)
+        standing = catalogue.find(item)
+        if standing is not None and item.fingerprint in standing.fingerprints:
+            window.add(standing.id)
+            continue
+        if standing is None:
+            old = item.published is not None and now - item.published > OLD_AT_FIRST_POLL
+            standing, text = catalogue.new(item, already_there=old and not feed.has_items)
+        else:
+            standing, text = catalogue.revised(standing, item)
+        window.add(standing.id)
+        news.append(text)
+        claim_events, claims = _bearing(feed, standing, item, matcher)
+        news += claim_events
+        catalogue.put(replace(standing, claims=claims))
+    gap = _gap(feed, window, met=bool(window & known_before), now=now)
+    feed_events = _in_stream(f"feed/{feed.id}", feed.version, [*after_unchanged(feed), *rekeyed, *gap])
+    return AfterChange((*feed_events, *news), frozenset(window) or feed.window)
+
+
+def after_unchanged(feed: KnownFeed) -> list[FeedRecovered]:
+    """A feed that answers: if it was failing, it recovered."""
+    return [FeedRecovered(feed.since)] if feed.state in ("failing", "gone") and feed.since else []
+
+
+def after_failure(feed: KnownFeed, reason: str, detail: str, hint: str) -> tuple[NewEvent, ...]:
+    """A failure is news when the feed was well before, or failed in another way."""
+    if feed.state == "failing" and feed.reason == reason:
+        return ()
+    return _in_stream(f"feed/{feed.id}", feed.version, [FeedFailed(reason, detail, hint)])
+
+
+def after_gone(feed: KnownFeed, url: str) -> tuple[NewEvent, ...]:
+    """The server says that there will be no such feed again."""
+    if feed.state == "gone":
+        return ()
+    return _in_stream(f"feed/{feed.id}", feed.version, [FeedGone(url)])
+
+
+def next_poll(feed: str, interval: timedelta, failures: int, now: datetime, not_before: datetime | None) -> datetime:
+    """When to ask a feed again: its interval, doubled for each failure in a row up to a day, never before `not_before`.
+
+    A tenth of the interval is spread by the feed's name, so that feeds drift apart; the same feed gets the same part.
+    """
+    pause: timedelta = min(interval * (1 << min(failures, 16)), max(LONGEST_PAUSE, interval))
+    spread = int.from_bytes(hashlib.sha256(feed.encode()).digest()[:4]) / 2**32
+    due = now + pause * (1 + spread / 10)
+    return max(due, not_before) if not_before else due
+
+
+# ── items ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Catalogue:
+    """A feed's known items while one document is being read, found by whatever identifies an item there."""
+
+    def __init__(self, feed: KnownFeed, unfit: frozenset[str], known: Iterable[KnownItem]) -> None:
+        self.feed = feed
+        self.unfit = unfit
+        self.items: dict[str, KnownItem] = {}
+        self.by_guid: dict[str, str] = {}
+        self.by_link: dict[str, str] = {}
+        self.by_title: dict[tuple[str, str], str] = {}
+        for item in known:
+            self.put(item)
+
+    def put(self, item: KnownItem) -> None:
+        self.items[item.id] = item
+        if item.guid:
+            self.by_guid.setdefault(item.guid, item.id)
+        for link in item.links:
+            self.by_link.setdefault(link, item.id)
+        for title in item.titles:
+            self.by_title.setdefault(title, item.id)
+
+    def find(self, item: Item) -> KnownItem | None:
+        kind, key = self.key(item)
+        by_title = self.by_title.get((item.link, item.title)) if item.link and item.title else None
+        if kind == "guid":
+            found = self.by_guid.get(key) or by_title
+        elif kind == "link":
+            found = by_title or self.by_link.get(key)
+        elif kind == "title+link":
+            found = by_title or self._by_id(item)
+        else:
+            found = self._by_id(item)
+        return self.items[found] if found else None
+
+    def key(self, item: Item) -> tuple[Key, str]:
+        """What identifies `item` in its feed: its guid, else its link, else its text."""
+        if item.guid and "guid" not in self.unfit:
+            return "guid", item.guid
+        if item.link and not item.guid and "link" not in self.unfit:
+            return "link", item.link
+        if item.link:
+            return "title+link", canonical_json([item.link, item.title]).decode()
+        return "content", item.fingerprint
+
+    def new(self, item: Item, *, already_there: bool) -> tuple[KnownItem, NewEvent]:
+        kind, _ = self.key(item)
+        seen = ItemSeen(
+            feed=self.feed.id,
+            key=kind,
+            guid=item.guid,
+            link=item.link,
+            title=item.title,
+            summary=item.summary,
+            content=item.content,
+            author=item.author,
+            published=item.published,
+            lang=item.lang,
+            fingerprint=item.fingerprint,
+            already_there=already_there,
+        )
+        known = _known(self._id(item), 1, item, already_there)
+        self.put(known)
+        return known, NewEvent(f"item/{known.id}", seen, 0)
+
+    def revised(self, standing: KnownItem, item: Item) -> tuple[KnownItem, NewEvent]:
+        revised = ItemRevised(
+            feed=self.feed.id,
+            guid=item.guid,
+            link=item.link,
+            title=item.title,
+            summary=item.summary,
+            content=item.content,
+            author=item.author,
+            published=item.published,
+            lang=item.lang,
+            fingerprint=item.fingerprint,
+        )
+        text = _known(standing.id, standing.version + 1, item, standing.already_there)
+        known = replace(
+            text,
+            guid=standing.guid,
+            links=standing.links | text.links,
+            titles=standing.titles | text.titles,
+            fingerprints=standing.fingerprints | text.fingerprints,
+            claims=standing.claims,
+        )
+        self.put(known)
+        return known, NewEvent(f"item/{known.id}", revised, standing.version)
+
+    def _id(self, item: Item) -> str:
+        return hashlib.sha256(canonical_json([self.feed.id, *self.key(item)])).hexdigest()[:16]
+
+    def _by_id(self, item: Item) -> str | None:
+        found = self._id(item)
+        return found if found in self.items else None
+
+
+def _known(id: str, version: int, item: Item, already_there: bool) -> KnownItem:
+    return KnownItem(
+        id=id,
+        version=version,
+        guid=item.guid,
+        links=frozenset({item.link}) if item.link else frozenset(),
+        titles=frozenset({(item.link, item.title)}) if item.link and item.title else frozenset(),
+        fingerprints=frozenset({item.fingerprint}),
+        already_there=already_there,
+    )
+
+
+def _rekeyed(feed: KnownFeed, items: Sequence[Item]) -> Iterator[FeedRekeyed]:
+    keys: tuple[Literal["guid", "link"], ...] = ("guid", "link")
+    for key in keys:
+        if key in feed.unfit_keys:
+            continue
+        for value, titles in titles_by_key(items, key).items():
+            if len(titles) > 1:
+                yield FeedRekeyed(key, value, tuple(titles)[:3])
+                break
+
+
+def _oldest_first(items: Sequence[Item]) -> Sequence[Item]:
+    """By date where every item has one, else from the document's end, since feeds put the newest first."""
+    upwards = items[::-1]
+    if all(item.published for item in items):
+        return sorted(upwards, key=lambda item: item.published or datetime.min.replace(tzinfo=UTC))
+    return upwards
+
+
+def _with_possible_date(item: Item, now: datetime) -> Item:
+    if item.published and item.published > now + FUTURE_TOLERANCE:
+        return replace(item, published=None)
+    return item
+
+
+def _gap(feed: KnownFeed, window: set[str], *, met: bool, now: datetime) -> list[GapSuspected]:
+    """Nothing of the last window is left. Where the cache that holds the window is lost: nothing ever seen is left."""
+    if not feed.has_items or not window:
+        return []
+    left = bool(feed.window & window) if feed.window else met
+    return [] if left else [GapSuspected(feed.last_success, now)]
+
+
+# ── claims ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _bearing(
+    feed: KnownFeed, standing: KnownItem, item: Item, matcher: Matcher
+) -> tuple[list[NewEvent], frozenset[str]]:
+    """The claims that the item's present text bears on, and the events for those that begin or cease to."""
+    found = {
+        match.claim: match for match in matcher.match(title=item.title, summary=item.summary, content=item.content)
+    }
+    news: list[NewEvent] = []
+    for claim, match in found.items():
+        if claim not in standing.claims:
+            matched = ClaimMatched(
+                claim=claim,
+                item=standing.id,
+                feed=feed.id,
+                item_version=standing.version,
+                rules=matcher.rules_sha256,
+                evidence=match.evidence,
+                already_there=standing.already_there,
+            )
+            news.append(NewEvent(f"claim/{claim}", matched))
+    news += [
+        NewEvent(f"claim/{claim}", MatchLapsed(claim, standing.id, standing.version))
+        for claim in sorted(standing.claims & matcher.claims - found.keys())
+    ]
+    kept = standing.claims - matcher.claims
+    return news, kept | frozenset(found)
+
+
+def _in_stream(stream: str, version: int, events: Sequence[Event]) -> tuple[NewEvent, ...]:
+    return tuple(NewEvent(stream, event, version + at) for at, event in enumerate(events))

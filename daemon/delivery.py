@@ -1,0 +1,303 @@
+"""From matches to mail: prepare what is due, then hand over what is prepared.
+
+    due ─untold matches→ compose ─render→ message ─append→ digest_prepared ─…→ delivery_started → its outcome
+
+The message is fixed before it is sent, and `delivery_started` stands before every attempt: a crash anywhere repeats at
+most the same message under the same Message-ID.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from jinja2 import TemplateError
+
+from daemon import queries
+from daemon.digests import DigestView, MatchToTell, compose, digest_id, due_times, message_id, next_due
+from daemon.errors import ClaimwatchError, StreamConflict
+from daemon.eventlog import Connection, head_of
+from daemon.events import (
+    Coverage,
+    DeliveryAccepted,
+    DeliveryDeferred,
+    DeliveryRefused,
+    DeliveryStarted,
+    DeliveryUncertain,
+    DigestPrepared,
+    DigestSkipped,
+    Event,
+    FeedTrouble,
+    NewEvent,
+    Recorded,
+)
+from daemon.mailing import Accepted, Carrier, Deferred, Handover, Refused
+from daemon.projections import record
+from daemon.queries import FeedHealth, Subscription, Waiting
+from daemon.rendering import Rendered, pack, render, to_message, unpack
+from daemon.rules import DigestRule
+from daemon.service import Watch
+
+logger = logging.getLogger(__name__)
+
+LONGEST_TRYING = timedelta(days=5)
+"""How long a delivery is tried before its matches are given back: RFC 5321, 4.5.4.1, asks mail servers for the same."""
+FIRST_RETRY = timedelta(minutes=1)
+LONGEST_RETRY = timedelta(hours=4)
+
+
+@dataclass(frozen=True)
+class Post:
+    """How digests look and leave: templates, the sender's address, and whose each recipient id is."""
+
+    templates: Mapping[str, str]
+    sender: str
+    domain: str
+    addresses: Mapping[str, str]
+    carrier: Carrier
+
+
+# ── prepare ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def next_due_time(watch: Watch) -> datetime | None:
+    """When the next digest is due for anybody; None when there is no digest."""
+    rules = {digest.name: digest for digest in watch.rules.live_digests}
+    with watch.log.reading() as connection:
+        subscriptions = queries.subscriptions(connection)
+    return min(
+        (next_due(rules[one.digest], one.last_due or one.since) for one in subscriptions if one.digest in rules),
+        default=None,
+    )
+
+
+def prepare_due(watch: Watch, post: Post) -> list[Recorded]:
+    """Prepares (or skips) every digest whose time has come; after downtime one digest answers all missed due times."""
+    now = watch.clock.now()
+    rules = {digest.name: digest for digest in watch.rules.live_digests}
+    with watch.log.reading() as connection:
+        subscriptions = queries.subscriptions(connection)
+    recorded: list[Recorded] = []
+    for one in subscriptions:
+        if one.digest not in rules:
+            continue
+        if dues := due_times(rules[one.digest], one.last_due or one.since, now):
+            recorded += _prepare(watch, post, rules[one.digest], one, dues[-1], dues[:-1])
+    return recorded
+
+
+def prepare_now(watch: Watch, post: Post, name: str) -> list[Recorded]:
+    """Prepares one digest for all its recipients now, whatever its calendar says."""
+    rule = digest_rule(watch, name)
+    now = watch.clock.now().replace(microsecond=0)
+    with watch.log.reading() as connection:
+        subscriptions = [one for one in queries.subscriptions(connection) if one.digest == name]
+    return [recorded for one in subscriptions for recorded in _prepare(watch, post, rule, one, now, ())]
+
+
+def preview(watch: Watch, post: Post, name: str, recipient: str | None = None) -> tuple[DigestView, Rendered]:
+    """What a digest would say if it were due now. Stores nothing."""
+    rule = digest_rule(watch, name)
+    now = watch.clock.now().replace(microsecond=0)
+    with watch.log.reading() as connection:
+        standing = [one for one in queries.subscriptions(connection) if one.digest == name]
+        one = next(
+            (one for one in standing if recipient in (None, one.recipient)),
+            Subscription(name, recipient or rule.recipients[0], 0, now, None),
+        )
+        view = _compose(connection, watch, rule, one, now, (), _untold(connection, watch, rule, one), now)
+    return view, render(view, post.templates)
+
+
+def resend(watch: Watch, post: Post, name: str, recipient: str, since: datetime | None) -> list[Recorded]:
+    """Prepares a digest of all matches since a moment for one recipient, told before or not; it says so itself."""
+    rule = digest_rule(watch, name)
+    now = watch.clock.now().replace(microsecond=0)
+    with watch.log.transaction(watch.clock.now()) as transaction:
+        one = Subscription(name, recipient, 0, since or now, None)
+        matches = queries.matches_since(transaction.connection, _claims(watch, rule), since)
+        view = _compose(transaction.connection, watch, rule, one, now, (), matches, watch.clock.now())
+        event = _prepared(replace(view, resent=True), post, recipient, watch.clock.now())
+        return record(transaction, [NewEvent(f"digest/{view.id}", event, 0)])
+
+
+def digest_rule(watch: Watch, name: str) -> DigestRule:
+    """The digest of that name. Raises ClaimwatchError when there is none."""
+    for digest in watch.rules.digests:
+        if digest.name == name:
+            return digest
+    names = ", ".join(digest.name for digest in watch.rules.digests) or "none"
+    raise ClaimwatchError(f"there is no digest {name!r}", hint=f"feeds.yaml has: {names}")
+
+
+def _prepare(
+    watch: Watch, post: Post, rule: DigestRule, one: Subscription, due: datetime, missed: Sequence[datetime]
+) -> list[Recorded]:
+    now = watch.clock.now()
+    # Read and decided inside the writer's turn: what the digest holds is exactly what the log held before it.
+    with watch.log.transaction(now) as transaction:
+        matches = _untold(transaction.connection, watch, rule, one)
+        view = _compose(transaction.connection, watch, rule, one, due, missed, matches, now)
+        event: Event
+        if not matches and rule.when_empty == "skip":
+            event = DigestSkipped(rule.name, one.recipient, due, tuple(missed), view.coverage)
+        else:
+            event = _prepared(view, post, one.recipient, now)
+        try:
+            return record(transaction, [NewEvent(f"digest/{view.id}", event, 0)])
+        except StreamConflict:
+            logger.info("action=digest_exists digest=%s", view.id)
+            return []
+
+
+def _untold(connection: Connection, watch: Watch, rule: DigestRule, one: Subscription) -> list[MatchToTell]:
+    claims = _claims(watch, rule)
+    return queries.untold_matches(connection, rule.name, one.recipient, claims, one.since_position)
+
+
+def _claims(watch: Watch, rule: DigestRule) -> list[str]:
+    return [claim.id for claim in watch.rules.watched_claims if not rule.claims or claim.id in rule.claims]
+
+
+def _compose(
+    connection: Connection,
+    watch: Watch,
+    rule: DigestRule,
+    one: Subscription,
+    due: datetime,
+    missed: Sequence[datetime],
+    matches: Sequence[MatchToTell],
+    now: datetime,
+) -> DigestView:
+    head = head_of(connection)
+    return compose(
+        watch.rules,
+        rule,
+        id=digest_id(rule.name, one.recipient, due),
+        due=due,
+        missed=missed,
+        matches=matches,
+        coverage=coverage(connection, one.last_due or one.since, now),
+        log_position=head.position,
+        head=head.chain,
+    )
+
+
+def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> DigestPrepared:
+    identity = message_id(view.id, view.head, post.domain)
+    rendered = _render(view, post)
+    message = to_message(rendered, sender=post.sender, name=view.name, message_id=identity, now=now)
+    return DigestPrepared(
+        name=view.name,
+        recipient=recipient,
+        due=view.due,
+        missed=view.missed,
+        matches=view.matches,
+        coverage=view.coverage,
+        log_position=view.log_position,
+        head=view.head,
+        message_id=identity,
+        subject=rendered.subject,
+        message=pack(message),
+        resent=view.resent,
+    )
+
+
+def _render(view: DigestView, post: Post) -> Rendered:
+    try:
+        return render(view, post.templates)
+    except TemplateError as error:
+        raise ClaimwatchError(
+            f"a template in alerts/ can't be filled: {error}",
+            hint="Mend it, or take your own copy away so that the shipped one is used; the digest stays due.",
+        ) from error
+
+
+def coverage(connection: Connection, since: datetime, until: datetime) -> Coverage:
+    """What was really watched between two moments, as far as the log and the poll cache tell."""
+    feeds = queries.feed_health(connection)
+    troubles = [trouble for feed in feeds if (trouble := _trouble(feed)) is not None]
+    return Coverage(
+        since=since,
+        until=until,
+        feeds=len(feeds),
+        feeds_read=len(feeds) - len(troubles),
+        troubles=tuple(troubles),
+        asleep=queries.asleep_since(connection, since, until),
+        gaps=queries.gaps_since(connection, since),
+    )
+
+
+def _trouble(feed: FeedHealth) -> FeedTrouble | None:
+    if feed.state == "failing":
+        return FeedTrouble(feed.id, "failing", feed.since, f"{feed.reason}: {feed.detail}", feed.hint)
+    if feed.state == "gone":
+        return FeedTrouble(feed.id, "gone", feed.since, feed.detail, feed.hint)
+    if feed.state == "new":
+        return FeedTrouble(feed.id, "never polled", None, "not read yet", "It is polled when the watch runs.")
+    return None
+
+
+# ── deliver ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def deliver(watch: Watch, post: Post, *, only: str | None = None) -> list[Recorded]:
+    """Hands over every prepared digest whose time to try has come; returns the outcomes."""
+    now = watch.clock.now()
+    with watch.log.reading() as connection:
+        waiting = queries.waiting_deliveries(connection)
+    outcomes: list[Recorded] = []
+    for one in waiting:
+        if only in (None, one.digest) and (one.retry_at is None or one.retry_at <= now or only):
+            outcomes += await _deliver_one(watch, post, one)
+    return outcomes
+
+
+async def _deliver_one(watch: Watch, post: Post, one: Waiting) -> list[Recorded]:
+    stream, attempt = f"digest/{one.digest}", one.attempts + 1
+    with watch.log.reading() as connection:
+        prepared = queries.prepared_digest(connection, one.digest)
+    assert prepared is not None
+    assert isinstance(prepared.event, DigestPrepared)
+    address = post.addresses.get(one.recipient)
+    if address is None:
+        reason = "the recipient is no longer in feeds.yaml"
+        return _record(watch, [NewEvent(stream, DeliveryRefused(reason), one.version)])
+    begin: list[NewEvent] = []
+    if one.state == "started":
+        begin.append(NewEvent(stream, DeliveryUncertain(one.attempts), one.version))
+    begin.append(NewEvent(stream, DeliveryStarted(attempt, post.carrier.via), one.version + len(begin)))
+    if not (started := _record(watch, begin)):
+        return []
+    message = unpack(prepared.event.message)
+    handover = await post.carrier.hand_over(message, address, prepared.event.message_id, one.prepared_at)
+    outcome = _outcome(handover, one, attempt, watch.clock.now())
+    logger.debug("action=%s digest=%s attempt=%d", outcome.kind, one.digest, attempt)
+    return _record(watch, [NewEvent(stream, outcome, started[-1].version)])
+
+
+def _outcome(
+    handover: Handover, one: Waiting, attempt: int, now: datetime
+) -> DeliveryAccepted | DeliveryDeferred | DeliveryRefused:
+    match handover:
+        case Accepted(answer):
+            return DeliveryAccepted(answer)
+        case Refused(reason):
+            return DeliveryRefused(reason)
+        case Deferred(reason):
+            retry_at = now + min(FIRST_RETRY * 2 ** min(attempt - 1, 12), LONGEST_RETRY)
+            if retry_at - (one.first_attempt or now) > LONGEST_TRYING:
+                return DeliveryRefused(f"given up after {attempt} attempts in five days: {reason}")
+            return DeliveryDeferred(reason, retry_at)
+
+
+def _record(watch: Watch, events: Sequence[NewEvent]) -> list[Recorded]:
+    """Appends; an empty list when somebody else took this delivery in hand first."""
+    try:
+        with watch.log.transaction(watch.clock.now()) as transaction:
+            return record(transaction, events)
+    except StreamConflict as conflict:
+        logger.info("action=delivery_taken: %s", conflict)
+        return []

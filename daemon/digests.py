@@ -1,0 +1,306 @@
+"""Digests: when one is due, what it says, and the message it becomes. Pure: templates and times come in as values.
+
+due_times → compose → render → to_message
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from typing import Literal
+from urllib.parse import urljoin, urlsplit
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from daemon.events import Coverage, Evidence, as_utc
+from daemon.rules import ClaimRule, DigestRule, Rules
+
+EXCERPT_CHARACTERS = 320
+MOST_MISSED = 400
+"""Due times looked back at after a long downtime: over a year of a daily digest."""
+
+
+# ── when ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def next_due(rule: DigestRule, after: datetime) -> datetime:
+    """The first due time after a moment, in UTC.
+
+    cronsim reads the cron fields in the digest's zone as Debian's cron does: a time that spring skips comes right after
+    the gap, one that autumn repeats comes once.
+    """
+    return as_utc(next(CronSim(rule.cron, after.astimezone(ZoneInfo(rule.timezone)))))
+
+
+def due_times(rule: DigestRule, after: datetime, until: datetime) -> tuple[datetime, ...]:
+    """The due times in (after, until], oldest first; at most the last MOST_MISSED of them."""
+    found: list[datetime] = []
+    due = next_due(rule, after)
+    while due <= until:
+        found = [*found[-MOST_MISSED + 1 :], due]
+        due = next_due(rule, due)
+    return tuple(found)
+
+
+def digest_id(name: str, recipient: str, due: datetime) -> str:
+    """`name/recipient/due`: what one digest for one recipient is called for ever."""
+    return f"{name}/{recipient}/{as_utc(due).strftime('%Y-%m-%dT%H:%M:%SZ')}"
+
+
+def message_id(digest: str, head: str, domain: str) -> str:
+    """The Message-ID of a digest: stable over every try, different in every log (the chain's head goes in)."""
+    return f"<{hashlib.sha256(f'{digest} {head}'.encode()).hexdigest()[:32]}@{domain}>"
+
+
+# ── what ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class MatchToTell:
+    """A match with the text it was made on, as the log holds them. `link` may be relative to the feed."""
+
+    position: int
+    claim: str
+    feed: str
+    title: str
+    summary: str
+    content: str
+    link: str | None
+    published: datetime | None
+    first_seen: datetime
+    evidence: tuple[Evidence, ...]
+    already_there: bool = False
+    lapsed_at: datetime | None = None
+    redacted: bool = False
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of text, marked where a term met it."""
+
+    text: str
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class ItemView:
+    """One item under one claim, ready to be shown. `link` is an http(s) address or None."""
+
+    match: int
+    title: tuple[Piece, ...]
+    excerpt: tuple[Piece, ...]
+    link: str | None
+    host: str
+    feed: str
+    when: datetime
+    when_is: Literal["published", "first seen"]
+    terms: tuple[str, ...]
+    lapsed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ClaimView:
+    """A claim with what came in for it: new items, and those that were already there at the feed's first poll."""
+
+    id: str
+    statement: str
+    article: str
+    made: date
+    due: date | None
+    standing: str
+    news: tuple[ItemView, ...]
+    already_there: tuple[ItemView, ...]
+    feeds: int
+
+    @property
+    def count(self) -> int:
+        return len(self.news) + len(self.already_there)
+
+
+@dataclass(frozen=True)
+class DigestView:
+    """All that a template can say. Times are in the digest's zone."""
+
+    name: str
+    id: str
+    due: datetime
+    missed: tuple[datetime, ...]
+    claims: tuple[ClaimView, ...]
+    quiet: tuple[ClaimView, ...]
+    coverage: Coverage
+    zone: ZoneInfo
+    log_position: int
+    head: str
+    matches: tuple[int, ...]
+    resent: bool = False
+
+    @cached_property
+    def items(self) -> int:
+        return sum(claim.count for claim in self.claims)
+
+
+def compose(
+    rules: Rules,
+    digest: DigestRule,
+    *,
+    id: str,
+    due: datetime,
+    missed: Sequence[datetime],
+    matches: Sequence[MatchToTell],
+    coverage: Coverage,
+    log_position: int,
+    head: str,
+    resent: bool = False,
+) -> DigestView:
+    """Puts a digest together: per claim the newest items first, the busiest claim first, then the quiet ones."""
+    zone = ZoneInfo(digest.timezone)
+    feeds = {feed.id: feed for feed in rules.feeds}
+    by_claim: dict[str, list[MatchToTell]] = {}
+    for match in matches:
+        by_claim.setdefault(match.claim, []).append(match)
+    watched = [claim for claim in rules.watched_claims if not digest.claims or claim.id in digest.claims]
+    views = []
+    for claim in watched:
+        items = [
+            (match, _item_view(match, feeds[match.feed].title or match.feed, feeds[match.feed].url, zone))
+            if match.feed in feeds
+            else (match, _item_view(match, match.feed, "", zone))
+            for match in by_claim.get(claim.id, ())
+        ]
+        items.sort(key=lambda pair: (pair[1].when, pair[0].position), reverse=True)
+        views.append(_claim_view(claim, items, due.astimezone(zone).date()))
+    return DigestView(
+        name=digest.name,
+        id=id,
+        due=due.astimezone(zone),
+        missed=tuple(moment.astimezone(zone) for moment in missed),
+        claims=tuple(sorted((view for view in views if view.count), key=lambda view: -view.count)),
+        quiet=tuple(view for view in views if not view.count),
+        coverage=coverage,
+        zone=zone,
+        log_position=log_position,
+        head=head,
+        matches=tuple(match.position for match in matches),
+        resent=resent,
+    )
+
+
+def _claim_view(claim: ClaimRule, items: Sequence[tuple[MatchToTell, ItemView]], today: date) -> ClaimView:
+    return ClaimView(
+        id=claim.id,
+        statement=claim.statement,
+        article=claim.article,
+        made=claim.made,
+        due=claim.due,
+        standing=standing(claim, today),
+        news=tuple(view for match, view in items if not match.already_there),
+        already_there=tuple(view for match, view in items if match.already_there),
+        feeds=len({match.feed for match, _ in items}),
+    )
+
+
+def standing(claim: ClaimRule, today: date) -> str:
+    """Where a claim stands in time: its age, and what is left until it falls due."""
+    age = (today - claim.made).days
+    if claim.due is None:
+        return f"made {claim.made.isoformat()}, {_days(age)} ago" if age > 0 else f"made {claim.made.isoformat()}"
+    length, left = (claim.due - claim.made).days, (claim.due - today).days
+    if left > 0 and age >= 0:
+        return f"day {age} of {length}, due {claim.due.isoformat()}, in {_days(left)}"
+    if left == 0:
+        return f"due today, {claim.due.isoformat()}"
+    if left > 0:
+        return f"made {claim.made.isoformat()}, due {claim.due.isoformat()}"
+    return f"was due {claim.due.isoformat()}, {_days(-left)} ago"
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
+
+
+def _item_view(match: MatchToTell, feed_title: str, feed_url: str, zone: ZoneInfo) -> ItemView:
+    link = _safe_link(match.link, feed_url)
+    when = match.published or match.first_seen
+    title = "(text taken out of the log)" if match.redacted else match.title or "(no title)"
+    return ItemView(
+        match=match.position,
+        title=tuple(_pieces(title, 0, len(title), _spans(match, "title") if title == match.title else ())),
+        excerpt=tuple(_excerpt(match)),
+        link=link,
+        host=_host(link),
+        feed=feed_title,
+        when=when.astimezone(zone),
+        when_is="published" if match.published else "first seen",
+        terms=tuple(dict.fromkeys(evidence.term for evidence in match.evidence)),
+        lapsed_at=match.lapsed_at.astimezone(zone) if match.lapsed_at else None,
+    )
+
+
+def _spans(match: MatchToTell, field: str) -> tuple[tuple[int, int], ...]:
+    if match.redacted:
+        return ()
+    return tuple(sorted({span for evidence in match.evidence if evidence.field == field for span in evidence.spans}))
+
+
+def _excerpt(match: MatchToTell) -> Iterator[Piece]:
+    """Up to EXCERPT_CHARACTERS of the text around the first mark: of the summary, or of the content if only it met."""
+    text, spans = match.summary, _spans(match, "summary")
+    if not spans and (in_content := _spans(match, "content")):
+        text, spans = match.content, in_content
+    if match.redacted or text == match.title:
+        return
+    first = spans[0][0] if spans else 0
+    start = 0 if first < EXCERPT_CHARACTERS * 2 // 3 else text.rfind(" ", 0, first - EXCERPT_CHARACTERS // 3) + 1
+    end = len(text)
+    if end - start > EXCERPT_CHARACTERS:
+        cut = text.rfind(" ", start, start + EXCERPT_CHARACTERS)
+        end = cut if cut > start else start + EXCERPT_CHARACTERS
+    if start:
+        yield Piece("… ")
+    yield from _pieces(text, start, end, spans)
+    if end < len(text):
+        yield Piece(" …")
+
+
+def _pieces(text: str, start: int, end: int, spans: Iterable[tuple[int, int]]) -> Iterator[Piece]:
+    at = start
+    for first, last in spans:
+        if first < at or last > end:
+            continue
+        if first > at:
+            yield Piece(_on_one_line(text[at:first]))
+        yield Piece(text[first:last], marked=True)
+        at = last
+    if at < end:
+        yield Piece(_on_one_line(text[at:end]))
+
+
+def _on_one_line(text: str) -> str:
+    return text.replace("\n", " ")
+
+
+def _safe_link(link: str | None, feed_url: str) -> str | None:
+    """The absolute http(s) address, else None: feeds carry `javascript:` and worse."""
+    if not link:
+        return None
+    try:
+        absolute = urljoin(feed_url, link)
+        parts = urlsplit(absolute)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+            return None
+    except ValueError:
+        return None
+    return absolute.replace(" ", "%20")
+
+
+def _host(link: str | None) -> str:
+    """The host to show beside a link; one that is not ASCII is shown as the browser resolves it (xn--…)."""
+    host = (urlsplit(link).hostname or "") if link else ""
+    try:
+        return host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        return host.encode("ascii", "backslashreplace").decode()

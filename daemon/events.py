@@ -1,0 +1,430 @@
+"""What can happen: one frozen dataclass a kind of event, and the one way to its stored form and back.
+
+The stored `kind` is a string of its own, never the class's name or path, so that code can be renamed while a log
+lives for years. An unknown kind, a missing field or an extra one is an error; nothing is skipped in silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, PlainSerializer, TypeAdapter, ValidationError
+
+from daemon.errors import LogDamaged, UnknownKind
+from daemon.rules import Rules, Stance, canonical_json
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO-8601 in UTC with six decimals, so that text sorts as time does: `2025-03-18T15:04:05.000000Z`."""
+    return as_utc(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def as_utc(moment: datetime) -> datetime:
+    """The moment in UTC. Raises ValueError for a time without a zone: nobody could say when that was."""
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without a zone: {moment!r}")
+    return moment.astimezone(UTC)
+
+
+def parse_timestamp(text: str) -> datetime:
+    """The moment behind a stored timestamp."""
+    return as_utc(datetime.fromisoformat(text))
+
+
+Moment = Annotated[datetime, AfterValidator(as_utc), PlainSerializer(timestamp)]
+
+
+class Event(Protocol):
+    """Anything `to_payload` can store: a frozen dataclass with a `kind`."""
+
+    kind: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+EVENT_TYPES: dict[str, type[Event]] = {}
+_adapters: dict[str, TypeAdapter[Any]] = {}
+E_ = TypeVar("E_", bound=type)
+
+
+def _kind(cls: E_) -> E_:
+    kind: str = cls.kind  # type: ignore[attr-defined]
+    cls.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    EVENT_TYPES[kind] = cls
+    return cls
+
+
+# ── the watch ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@_kind
+@dataclass(frozen=True)
+class WatchStarted:
+    """The daemon began to watch. `last_awake` is the last moment it is known to have been awake before."""
+
+    kind: ClassVar[str] = "watch_started"
+    version: str
+    last_awake: Moment | None
+
+
+@_kind
+@dataclass(frozen=True)
+class WatchStopped:
+    """The daemon stopped watching, and why."""
+
+    kind: ClassVar[str] = "watch_stopped"
+    reason: str
+
+
+@_kind
+@dataclass(frozen=True)
+class RulesChanged:
+    """The whole rule set as it stands from here on."""
+
+    kind: ClassVar[str] = "rules_changed"
+    sha256: str
+    rules: Rules
+
+
+# ── items ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@_kind
+@dataclass(frozen=True)
+class ItemSeen:
+    """A feed brought an item for the first time.
+
+    `key` says what identifies it in its feed (`guid`, `link`, `title+link` or `content`); `fingerprint` is the hash of
+    its text; `already_there` marks an item that was over seven days old at the feed's first poll.
+    """
+
+    kind: ClassVar[str] = "item_seen"
+    feed: str
+    key: Literal["guid", "link", "title+link", "content"]
+    guid: str | None
+    link: str | None
+    title: str
+    summary: str
+    content: str
+    author: str | None
+    published: Moment | None
+    lang: str | None
+    fingerprint: str
+    already_there: bool = False
+
+
+@_kind
+@dataclass(frozen=True)
+class ItemRevised:
+    """A known item came with a text it never had before."""
+
+    kind: ClassVar[str] = "item_revised"
+    feed: str
+    guid: str | None
+    link: str | None
+    title: str
+    summary: str
+    content: str
+    author: str | None
+    published: Moment | None
+    lang: str | None
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """One event whose text was taken out, and the hash of what is left of its payload."""
+
+    position: int
+    payload_sha256: str
+
+
+@_kind
+@dataclass(frozen=True)
+class ItemRedacted:
+    """The text of an item was taken out of the log, for the law or for retention; the chain still verifies."""
+
+    kind: ClassVar[str] = "item_redacted"
+    reason: str
+    redactions: tuple[Redaction, ...]
+
+
+# ── matches ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a claim matched: one term in one field, the character spans `[start, end)`, the words as they stood."""
+
+    term: str
+    stance: Stance
+    field: Literal["title", "summary", "content"]
+    spans: tuple[tuple[int, int], ...]
+    surface: tuple[str, ...]
+
+
+@_kind
+@dataclass(frozen=True)
+class ClaimMatched:
+    """An item bears on a claim: one match, whose id is this event's position.
+
+    `item_version` is the version in the item's stream whose text the spans point into.
+    """
+
+    kind: ClassVar[str] = "claim_matched"
+    claim: str
+    item: str
+    feed: str
+    item_version: int
+    rules: str
+    evidence: tuple[Evidence, ...]
+    already_there: bool = False
+
+
+@_kind
+@dataclass(frozen=True)
+class MatchLapsed:
+    """The item was changed by its publisher so that it no longer bears on the claim."""
+
+    kind: ClassVar[str] = "match_lapsed"
+    claim: str
+    item: str
+    item_version: int
+
+
+# ── feeds ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@_kind
+@dataclass(frozen=True)
+class FeedFailed:
+    """A feed stopped answering as a feed, or fails in another way than before. `hint` says what can be done."""
+
+    kind: ClassVar[str] = "feed_failed"
+    reason: str
+    detail: str
+    hint: str
+
+
+@_kind
+@dataclass(frozen=True)
+class FeedRecovered:
+    """A failing feed answers again; `failing_since` is when it began to fail."""
+
+    kind: ClassVar[str] = "feed_recovered"
+    failing_since: Moment
+
+
+@_kind
+@dataclass(frozen=True)
+class FeedGone:
+    """The server says that the feed is gone for good (410). It rests until its address in feeds.yaml changes."""
+
+    kind: ClassVar[str] = "feed_gone"
+    url: str
+
+
+@_kind
+@dataclass(frozen=True)
+class FeedRekeyed:
+    """A guid or link stood for different titles in one document: from here on it is no key in this feed."""
+
+    kind: ClassVar[str] = "feed_rekeyed"
+    unfit: Literal["guid", "link"]
+    example: str
+    titles: tuple[str, ...]
+
+
+@_kind
+@dataclass(frozen=True)
+class GapSuspected:
+    """Nothing of the feed's last window was left in this one: items may have come and gone in between."""
+
+    kind: ClassVar[str] = "gap_suspected"
+    after: Moment | None
+    before: Moment
+
+
+# ── digests and deliveries ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class FeedTrouble:
+    """A feed that was not readable at the end of a digest's span: since when, why, and what can be done."""
+
+    feed: str
+    state: Literal["failing", "gone", "never polled"]
+    since: Moment | None
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time."""
+
+    start: Moment
+    end: Moment
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What was really watched between `since` and `until`.
+
+    `feeds` were to be polled and `feeds_read` of them were readable at the end; `asleep` are the stretches in which the
+    watch was down; `gaps` are the feeds with a suspected gap, by name.
+    """
+
+    since: Moment | None
+    until: Moment
+    feeds: int
+    feeds_read: int
+    troubles: tuple[FeedTrouble, ...]
+    asleep: tuple[Span, ...]
+    gaps: tuple[str, ...]
+
+
+@_kind
+@dataclass(frozen=True)
+class DigestPrepared:
+    """A digest is fixed before it is sent: its matches, its coverage, and the rendered message itself.
+
+    `message` is the RFC 5322 message without its `To:` line, deflated, in base64; `missed` are the due times before
+    `due` that this digest answers too; `head` is the chain's head up to `log_position`, all that the digest knew.
+    """
+
+    kind: ClassVar[str] = "digest_prepared"
+    name: str
+    recipient: str
+    due: Moment
+    missed: tuple[Moment, ...]
+    matches: tuple[int, ...]
+    coverage: Coverage
+    log_position: int
+    head: str
+    message_id: str
+    subject: str
+    message: str
+    resent: bool = False
+
+
+@_kind
+@dataclass(frozen=True)
+class DigestSkipped:
+    """A digest was due and there was nothing to tell; nothing stays due."""
+
+    kind: ClassVar[str] = "digest_skipped"
+    name: str
+    recipient: str
+    due: Moment
+    missed: tuple[Moment, ...]
+    coverage: Coverage
+
+
+@_kind
+@dataclass(frozen=True)
+class DeliveryStarted:
+    """The attempt begins; after this event and before its outcome, nobody can know whether the message left."""
+
+    kind: ClassVar[str] = "delivery_started"
+    attempt: int
+    via: Literal["smtp", "maildir"]
+
+
+@_kind
+@dataclass(frozen=True)
+class DeliveryAccepted:
+    """The mail server (or the Maildir) took the message; `answer` is what it said."""
+
+    kind: ClassVar[str] = "delivery_accepted"
+    answer: str
+
+
+@_kind
+@dataclass(frozen=True)
+class DeliveryDeferred:
+    """The message could not be handed over now; it is tried again at `retry_at`."""
+
+    kind: ClassVar[str] = "delivery_deferred"
+    reason: str
+    retry_at: Moment
+
+
+@_kind
+@dataclass(frozen=True)
+class DeliveryRefused:
+    """The message will not be taken: its matches are free for the next digest."""
+
+    kind: ClassVar[str] = "delivery_refused"
+    reason: str
+
+
+@_kind
+@dataclass(frozen=True)
+class DeliveryUncertain:
+    """A crash came between the attempt and its outcome: it is repeated under the same Message-ID."""
+
+    kind: ClassVar[str] = "delivery_uncertain"
+    attempt: int
+
+
+# ── to and from the log ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """An event that a decision asks to append.
+
+    `after_version` is the version of the stream that the decision was based on; None means "whatever it is".
+    """
+
+    stream: str
+    event: Event
+    after_version: int | None = None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An event as the log holds it."""
+
+    position: int
+    stream: str
+    version: int
+    at: datetime
+    event: Any
+
+    @property
+    def id(self) -> str:
+        """The part of the stream's name behind its type: `item/3f2a` is about `3f2a`."""
+        return self.stream.partition("/")[2]
+
+
+def to_payload(event: Event) -> bytes:
+    """The event's fields as canonical JSON in UTF-8."""
+    return canonical_json(_adapter(event.kind).dump_python(event, mode="json"))
+
+
+def from_payload(kind: str, payload: bytes, *, position: int = 0) -> Event:
+    """The event again. Raises UnknownKind, or LogDamaged when the payload is not one of this kind."""
+    if kind not in EVENT_TYPES:
+        raise UnknownKind(
+            f"event {position} is of the kind {kind!r}, which this version does not know",
+            hint="The log was written by a newer claimwatch: use that version, or a newer one.",
+        )
+    try:
+        event: Event = _adapter(kind).validate_json(payload)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "payload"
+        raise LogDamaged(
+            f"event {position} ({kind}) can't be read: {place}: {first['msg']}",
+            hint="Run `claimwatch verify`; restore the log from a backup if it names this event too.",
+        ) from error
+    return event
+
+
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(EVENT_TYPES[kind])
+    return _adapters[kind]

@@ -1,0 +1,53 @@
+"""One writer per log: a lock on a file beside the database, which says who holds it.
+
+The lock belongs to the open file, so the kernel lets go of it however its holder dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from daemon.errors import LogBusy
+
+
+@contextmanager
+def writer_lock(database: Path, command: str) -> Iterator[None]:
+    """Holds the log's lock for `command`. Raises LogBusy, naming the holder, when somebody else has it."""
+    path = _lock_file(database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another command"
+            raise LogBusy(
+                f"{holder} is writing this log ({database})",
+                hint="Wait for it or stop it; commands that only read work beside it.",
+            ) from None
+        file.truncate(0)
+        file.write(f"claimwatch {command} (process {os.getpid()})\n")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def holder_of(database: Path) -> str | None:
+    """Who writes this log now, as `claimwatch COMMAND (process N)`; None when nobody does."""
+    path = _lock_file(database)
+    if not path.is_file():
+        return None
+    with path.open("r", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or "another command"
+    return None
+
+
+def _lock_file(database: Path) -> Path:
+    return database.with_name(database.name + ".lock")

@@ -1,0 +1,390 @@
+"""How the log becomes tables: `project` is the one way into them.
+
+It is called for each event in the transaction that appends it, and for all of them by `rebuild`; so the tables can be
+thrown away at any time and come back the same, row for row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import singledispatch
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from daemon import events
+from daemon.eventlog import Transaction, read
+from daemon.events import Event, NewEvent, Recorded, timestamp
+from daemon.tables import (
+    ClaimRow,
+    DeliveryRow,
+    DigestMatchRow,
+    DigestRow,
+    FeedRow,
+    ItemRow,
+    MatchRow,
+    RevisionRow,
+    SubscriptionRow,
+    table_of,
+)
+
+_item, _revision, _match, _feed, _claim = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, ClaimRow))
+_subscription, _digest, _digest_match, _delivery = map(
+    table_of, (SubscriptionRow, DigestRow, DigestMatchRow, DeliveryRow)
+)
+PROJECTIONS: tuple[Table, ...] = (
+    _item,
+    _revision,
+    _match,
+    _feed,
+    _claim,
+    _subscription,
+    _digest,
+    _digest_match,
+    _delivery,
+)
+
+
+def record(transaction: Transaction, new_events: Sequence[NewEvent]) -> list[Recorded]:
+    """Appends events and projects them: the log and its tables move together."""
+    recorded = transaction.append(new_events)
+    project(transaction.connection, recorded)
+    return recorded
+
+
+def project(connection: Connection, recorded: Iterable[Recorded]) -> None:
+    """Brings the tables up to these events, which follow directly on those projected before."""
+    for one in recorded:
+        _project(one.event, one, connection)
+
+
+def rebuild(connection: Connection) -> int:
+    """Empties the projections and makes them anew from the log; returns the number of events read."""
+    for table in PROJECTIONS:
+        connection.execute(delete(table))
+    count = 0
+    for recorded in read(connection):
+        _project(recorded.event, recorded, connection)
+        count += 1
+    return count
+
+
+def first_difference(standing: Connection, rebuilt: Connection) -> str | None:
+    """Where two sets of projections differ first: the table, the row's key, the columns. None when they are equal."""
+    for table in PROJECTIONS:
+        for ours, theirs in _paired(_rows(standing, table), _rows(rebuilt, table)):
+            if ours != theirs:
+                return _difference(table, ours, theirs)
+    return None
+
+
+def _rows(connection: Connection, table: Table) -> Iterator[dict[str, Any]]:
+    query = select(table).order_by(*table.primary_key.columns)
+    for row in connection.execution_options(yield_per=1_000).execute(query):
+        yield dict(row._mapping)
+
+
+def _paired(
+    left: Iterator[dict[str, Any]], right: Iterator[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
+    while True:
+        pair = next(left, None), next(right, None)
+        if pair == (None, None):
+            return
+        yield pair
+
+
+def _difference(table: Table, ours: dict[str, Any] | None, theirs: dict[str, Any] | None) -> str:
+    keys = [column.name for column in table.primary_key.columns]
+    row = ours or theirs or {}
+    name = f"table {table.name}, row {' / '.join(str(row[key]) for key in keys)}"
+    if ours is None or theirs is None or [ours[key] for key in keys] != [theirs[key] for key in keys]:
+        return f"{name}: it is missing on one side"
+    columns = [column for column in ours if ours[column] != theirs[column]]
+    return f"{name}: {', '.join(f'{c} is {ours[c]!r}, the log says {theirs[c]!r}' for c in columns)}"
+
+
+# ── one event at a time ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@singledispatch
+def _project(event: Event, recorded: Recorded, connection: Connection) -> None:
+    raise NotImplementedError(f"{type(event).__name__} has no projection; say so below even where it needs none")
+
+
+@_project.register(events.WatchStarted)
+@_project.register(events.WatchStopped)
+def _(event: Event, recorded: Recorded, connection: Connection) -> None:
+    """Read from the log itself where coverage is told."""
+
+
+@_project.register
+def _(event: events.RulesChanged, recorded: Recorded, connection: Connection) -> None:
+    connection.execute(update(_feed).values(enabled=False))
+    for feed in event.rules.feeds:
+        _put_feed(connection, feed.id, feed.url, feed.title, feed.enabled)
+    connection.execute(update(_claim).values(enabled=False))
+    for claim in event.rules.claims:
+        values = {
+            "statement": claim.statement,
+            "article": claim.article,
+            "made": claim.made.isoformat(),
+            "due": claim.due.isoformat() if claim.due else None,
+            "kind": claim.kind,
+            "enabled": claim.enabled,
+            "terms": len(claim.terms),
+        }
+        row = upsert(_claim).values(id=claim.id, matches=0, last_match=None, **values)
+        connection.execute(row.on_conflict_do_update(index_elements=["id"], set_=values))
+    _put_subscriptions(event, recorded, connection)
+
+
+def _put_feed(connection: Connection, feed: str, url: str, title: str, enabled: bool) -> None:
+    row = connection.execute(select(_feed.c.url, _feed.c.state).where(_feed.c.id == feed)).first()
+    values: dict[str, Any] = {"url": url, "title": title, "enabled": enabled}
+    fresh = {"state": "new", "since": None, "reason": "", "detail": "", "hint": ""}
+    if row is None:
+        nothing_yet = {"unfit_keys": "[]", "item_count": 0, "last_item": None, "last_gap": None}
+        connection.execute(insert(_feed).values(id=feed, **values, **fresh, **nothing_yet))
+        return
+    if row.url != url:
+        values |= fresh
+    connection.execute(update(_feed).where(_feed.c.id == feed).values(**values))
+
+
+def _put_subscriptions(event: events.RulesChanged, recorded: Recorded, connection: Connection) -> None:
+    wanted = {(digest.name, recipient) for digest in event.rules.live_digests for recipient in digest.recipients}
+    standing = {(row.digest, row.recipient) for row in connection.execute(select(_subscription))}
+    for name, recipient in sorted(standing - wanted):
+        key = (_subscription.c.digest == name) & (_subscription.c.recipient == recipient)
+        connection.execute(delete(_subscription).where(key))
+        # What is not yet on its way to somebody who no longer wants it stays here.
+        waiting = select(_digest.c.id).where(_digest.c.name == name, _digest.c.recipient == recipient)
+        connection.execute(
+            update(_delivery)
+            .where(_delivery.c.digest.in_(waiting), _delivery.c.state.not_in(("accepted", "refused")))
+            .values(state="cancelled", finished_at=timestamp(recorded.at), answer="no longer in feeds.yaml")
+        )
+    for name, recipient in sorted(wanted - standing):
+        values = {"since_position": recorded.position, "since": timestamp(recorded.at), "last_due": None}
+        connection.execute(insert(_subscription).values(digest=name, recipient=recipient, **values))
+
+
+@_project.register
+def _(event: events.ItemSeen, recorded: Recorded, connection: Connection) -> None:
+    at = timestamp(recorded.at)
+    connection.execute(
+        insert(_item).values(
+            id=recorded.id,
+            feed=event.feed,
+            first_seen=at,
+            position=recorded.position,
+            already_there=event.already_there,
+            redacted=False,
+            **_item_text(event, recorded),
+        )
+    )
+    _put_revision(event, recorded, connection)
+    connection.execute(
+        update(_feed).where(_feed.c.id == event.feed).values(item_count=_feed.c.item_count + 1, last_item=at)
+    )
+
+
+@_project.register
+def _(event: events.ItemRevised, recorded: Recorded, connection: Connection) -> None:
+    connection.execute(update(_item).where(_item.c.id == recorded.id).values(**_item_text(event, recorded)))
+    _put_revision(event, recorded, connection)
+
+
+def _item_text(event: events.ItemSeen | events.ItemRevised, recorded: Recorded) -> dict[str, Any]:
+    return {
+        "guid": event.guid,
+        "link": event.link,
+        "title": event.title,
+        "summary": event.summary,
+        "author": event.author,
+        "published": timestamp(event.published) if event.published else None,
+        "changed": timestamp(recorded.at),
+        "version": recorded.version,
+        "text_position": recorded.position,
+    }
+
+
+def _put_revision(event: events.ItemSeen | events.ItemRevised, recorded: Recorded, connection: Connection) -> None:
+    connection.execute(
+        insert(_revision).values(
+            position=recorded.position,
+            item=recorded.id,
+            feed=event.feed,
+            guid=event.guid,
+            link=event.link,
+            title=event.title,
+            fingerprint=event.fingerprint,
+        )
+    )
+
+
+@_project.register
+def _(event: events.ItemRedacted, recorded: Recorded, connection: Connection) -> None:
+    gone = {"title": "", "summary": "", "author": None, "redacted": True, "version": recorded.version}
+    connection.execute(update(_item).where(_item.c.id == recorded.id).values(**gone))
+    connection.execute(update(_revision).where(_revision.c.item == recorded.id).values(title=""))
+
+
+@_project.register
+def _(event: events.ClaimMatched, recorded: Recorded, connection: Connection) -> None:
+    at = timestamp(recorded.at)
+    evidence = events.to_payload(event)
+    connection.execute(
+        insert(_match).values(
+            position=recorded.position,
+            claim=event.claim,
+            item=event.item,
+            feed=event.feed,
+            at=at,
+            item_version=event.item_version,
+            rules=event.rules,
+            already_there=event.already_there,
+            evidence=json.dumps(json.loads(evidence)["evidence"], ensure_ascii=False),
+            lapsed_at=None,
+        )
+    )
+    connection.execute(
+        update(_claim).where(_claim.c.id == event.claim).values(matches=_claim.c.matches + 1, last_match=at)
+    )
+
+
+@_project.register
+def _(event: events.MatchLapsed, recorded: Recorded, connection: Connection) -> None:
+    standing = (_match.c.claim == event.claim) & (_match.c.item == event.item) & _match.c.lapsed_at.is_(None)
+    connection.execute(update(_match).where(standing).values(lapsed_at=timestamp(recorded.at)))
+
+
+@_project.register
+def _(event: events.FeedFailed, recorded: Recorded, connection: Connection) -> None:
+    failing = connection.scalar(select(_feed.c.since).where(_feed.c.id == recorded.id, _feed.c.state == "failing"))
+    since = failing or timestamp(recorded.at)
+    reason = {"reason": event.reason, "detail": event.detail, "hint": event.hint}
+    _set_feed(connection, recorded, state="failing", since=since, **reason)
+
+
+@_project.register
+def _(event: events.FeedRecovered, recorded: Recorded, connection: Connection) -> None:
+    since = timestamp(recorded.at)
+    _set_feed(connection, recorded, state="ok", since=since, reason="", detail="", hint="")
+
+
+@_project.register
+def _(event: events.FeedGone, recorded: Recorded, connection: Connection) -> None:
+    hint = "Take it out of feeds.yaml, or give it its new address there."
+    detail = f"{event.url} answers 410"
+    _set_feed(connection, recorded, state="gone", since=timestamp(recorded.at), reason="gone", detail=detail, hint=hint)
+
+
+@_project.register
+def _(event: events.FeedRekeyed, recorded: Recorded, connection: Connection) -> None:
+    standing = connection.scalar(select(_feed.c.unfit_keys).where(_feed.c.id == recorded.id))
+    unfit = sorted({*json.loads(standing or "[]"), event.unfit})
+    _set_feed(connection, recorded, unfit_keys=json.dumps(unfit))
+
+
+@_project.register
+def _(event: events.GapSuspected, recorded: Recorded, connection: Connection) -> None:
+    _set_feed(connection, recorded, last_gap=timestamp(recorded.at))
+
+
+def _set_feed(connection: Connection, recorded: Recorded, **values: Any) -> None:
+    connection.execute(update(_feed).where(_feed.c.id == recorded.id).values(**values))
+
+
+@_project.register
+def _(event: events.DigestPrepared, recorded: Recorded, connection: Connection) -> None:
+    _put_digest(event, recorded, connection, matches=len(event.matches), message_id=event.message_id)
+    held = {"digest": recorded.id, "name": event.name, "recipient": event.recipient}
+    if event.matches:
+        connection.execute(insert(_digest_match), [held | {"match": match} for match in event.matches])
+    connection.execute(
+        insert(_delivery).values(
+            digest=recorded.id,
+            state="prepared",
+            version=recorded.version,
+            attempts=0,
+            prepared_at=timestamp(recorded.at),
+            first_attempt=None,
+            retry_at=None,
+            finished_at=None,
+            answer="",
+        )
+    )
+
+
+@_project.register
+def _(event: events.DigestSkipped, recorded: Recorded, connection: Connection) -> None:
+    _put_digest(event, recorded, connection, matches=0, message_id=None)
+
+
+def _put_digest(
+    event: events.DigestPrepared | events.DigestSkipped,
+    recorded: Recorded,
+    connection: Connection,
+    *,
+    matches: int,
+    message_id: str | None,
+) -> None:
+    prepared = event if isinstance(event, events.DigestPrepared) else None
+    due = timestamp(event.due)
+    connection.execute(
+        insert(_digest).values(
+            id=recorded.id,
+            name=event.name,
+            recipient=event.recipient,
+            due=due,
+            at=timestamp(recorded.at),
+            position=recorded.position,
+            skipped=prepared is None,
+            resent=bool(prepared and prepared.resent),
+            missed=json.dumps([timestamp(missed) for missed in event.missed]),
+            matches=matches,
+            message_id=message_id,
+            subject=prepared.subject if prepared else "",
+        )
+    )
+    if prepared is None or not prepared.resent:
+        key = (_subscription.c.digest == event.name) & (_subscription.c.recipient == event.recipient)
+        connection.execute(update(_subscription).where(key).values(last_due=due))
+
+
+@_project.register
+def _(event: events.DeliveryStarted, recorded: Recorded, connection: Connection) -> None:
+    at = timestamp(recorded.at)
+    first = func.coalesce(_delivery.c.first_attempt, at)
+    _set_delivery(connection, recorded, state="started", attempts=event.attempt, first_attempt=first, retry_at=None)
+
+
+@_project.register
+def _(event: events.DeliveryAccepted, recorded: Recorded, connection: Connection) -> None:
+    _set_delivery(connection, recorded, state="accepted", finished_at=timestamp(recorded.at), answer=event.answer)
+
+
+@_project.register
+def _(event: events.DeliveryDeferred, recorded: Recorded, connection: Connection) -> None:
+    _set_delivery(connection, recorded, state="deferred", retry_at=timestamp(event.retry_at), answer=event.reason)
+
+
+@_project.register
+def _(event: events.DeliveryRefused, recorded: Recorded, connection: Connection) -> None:
+    _set_delivery(connection, recorded, state="refused", finished_at=timestamp(recorded.at), answer=event.reason)
+    connection.execute(delete(_digest_match).where(_digest_match.c.digest == recorded.id))
+
+
+@_project.register
+def _(event: events.DeliveryUncertain, recorded: Recorded, connection: Connection) -> None:
+    _set_delivery(connection, recorded, state="uncertain", answer="a crash came before the outcome was known")
+
+
+def _set_delivery(connection: Connection, recorded: Recorded, **values: Any) -> None:
+    connection.execute(
+        update(_delivery).where(_delivery.c.digest == recorded.id).values(version=recorded.version, **values)
+    )

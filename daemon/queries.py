@@ -1,0 +1,326 @@
+"""Questions that the program asks of the log's tables: rules, matches, digests, deliveries, coverage.
+
+All of them read one consistent state: the connection they are given. Answers are the core's own values, never rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, exists, func, select
+
+from daemon.digests import MatchToTell
+from daemon.errors import ClaimwatchError
+from daemon.eventlog import event_at, last_of_kind, read
+from daemon.events import (
+    Evidence,
+    GapSuspected,
+    ItemRevised,
+    ItemSeen,
+    Recorded,
+    RulesChanged,
+    Span,
+    WatchStarted,
+    WatchStopped,
+    parse_timestamp,
+    timestamp,
+)
+from daemon.tables import (
+    ClaimRow,
+    DeliveryRow,
+    DigestMatchRow,
+    DigestRow,
+    FeedRow,
+    ItemRow,
+    MatchRow,
+    PollRow,
+    RevisionRow,
+    SubscriptionRow,
+    table_of,
+)
+
+_item, _revision, _match, _feed, _claim = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, ClaimRow))
+_subscription, _digest, _digest_match, _delivery, _poll = map(
+    table_of, (SubscriptionRow, DigestRow, DigestMatchRow, DeliveryRow, PollRow)
+)
+_CHUNK = 400
+"""Values in one IN (…): SQLite takes 32,766 parameters, and older ones 999."""
+
+
+# ── rules and the watch ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def recorded_rules(connection: Connection) -> RulesChanged | None:
+    """The rule set that the log knows last."""
+    last = last_of_kind(connection, RulesChanged.kind)
+    return last.event if last else None
+
+
+def last_awake(connection: Connection) -> datetime | None:
+    """The last moment at which this watch is known to have been awake: its last event, or its last poll."""
+    return max(
+        (
+            moment
+            for moment in (_last_event_at(connection), _moment(connection.scalar(select(func.max(_poll.c.polled_at)))))
+            if moment
+        ),
+        default=None,
+    )
+
+
+def _last_event_at(connection: Connection) -> datetime | None:
+    head = event_at(connection)
+    return head.at if head else None
+
+
+# ── digests ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A digest that a recipient gets: since when, and the last due time that was answered."""
+
+    digest: str
+    recipient: str
+    since_position: int
+    since: datetime
+    last_due: datetime | None
+
+
+def subscriptions(connection: Connection) -> list[Subscription]:
+    """Who gets what, as the log has it."""
+    query = select(_subscription).order_by(_subscription.c.digest, _subscription.c.recipient)
+    return [
+        Subscription(row.digest, row.recipient, row.since_position, parse_timestamp(row.since), _moment(row.last_due))
+        for row in connection.execute(query)
+    ]
+
+
+def untold_matches(
+    connection: Connection, digest: str, recipient: str, claims: Sequence[str], after_position: int
+) -> list[MatchToTell]:
+    """The matches on these claims that no digest of that name holds for that recipient, oldest first."""
+    held = exists().where(
+        _digest_match.c.match == _match.c.position,
+        _digest_match.c.name == digest,
+        _digest_match.c.recipient == recipient,
+    )
+    return _to_tell(connection, _match.c.claim.in_(claims) & (_match.c.position > after_position) & ~held)
+
+
+def matches_since(connection: Connection, claims: Sequence[str], since: datetime | None) -> list[MatchToTell]:
+    """All matches on these claims since a moment, oldest first. Without claims: on all."""
+    condition = _match.c.position > 0
+    if claims:
+        condition &= _match.c.claim.in_(claims)
+    if since:
+        condition &= _match.c.at >= timestamp(since)
+    return _to_tell(connection, condition)
+
+
+def _to_tell(connection: Connection, condition: Any) -> list[MatchToTell]:
+    query = (
+        select(_match, _item.c.first_seen, _item.c.redacted)
+        .join(_item, _item.c.id == _match.c.item)
+        .where(condition)
+        .order_by(_match.c.position)
+    )
+    return [_match_to_tell(connection, row) for row in connection.execute(query).all()]
+
+
+def _match_to_tell(connection: Connection, row: Row[Any]) -> MatchToTell:
+    text = _item_text(connection, row.item, row.item_version)
+    return MatchToTell(
+        position=row.position,
+        claim=row.claim,
+        feed=row.feed,
+        title=text.title,
+        summary=text.summary,
+        content=text.content,
+        link=text.link,
+        published=text.published,
+        first_seen=parse_timestamp(row.first_seen),
+        evidence=tuple(_evidence(one) for one in json.loads(row.evidence)),
+        already_there=row.already_there,
+        lapsed_at=_moment(row.lapsed_at),
+        redacted=row.redacted,
+    )
+
+
+def _evidence(stored: dict[str, Any]) -> Evidence:
+    spans = tuple((start, end) for start, end in stored["spans"])
+    return Evidence(stored["term"], stored["stance"], stored["field"], spans, tuple(stored["surface"]))
+
+
+def _item_text(connection: Connection, item: str, version: int) -> ItemSeen | ItemRevised:
+    recorded = event_at(connection, f"item/{item}", version)
+    if recorded is None or not isinstance(recorded.event, ItemSeen | ItemRevised):
+        raise ClaimwatchError(
+            f"the log holds no text of item {item} at version {version}", hint="Run `claimwatch verify`."
+        )
+    return recorded.event
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A prepared digest that has not reached its recipient yet."""
+
+    digest: str
+    name: str
+    recipient: str
+    state: str
+    version: int
+    attempts: int
+    prepared_at: datetime
+    first_attempt: datetime | None
+    retry_at: datetime | None
+    answer: str
+
+
+def waiting_deliveries(connection: Connection) -> list[Waiting]:
+    """What is to be delivered, the longest waiting first."""
+    query = (
+        select(_delivery, _digest.c.name, _digest.c.recipient)
+        .join(_digest, _digest.c.id == _delivery.c.digest)
+        .where(_delivery.c.state.in_(("prepared", "started", "deferred", "uncertain")))
+        .order_by(_digest.c.position)
+    )
+    return [
+        Waiting(
+            digest=row.digest,
+            name=row.name,
+            recipient=row.recipient,
+            state=row.state,
+            version=row.version,
+            attempts=row.attempts,
+            prepared_at=parse_timestamp(row.prepared_at),
+            first_attempt=_moment(row.first_attempt),
+            retry_at=_moment(row.retry_at),
+            answer=row.answer,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def prepared_digest(connection: Connection, digest: str) -> Recorded | None:
+    """The `digest_prepared` (or `digest_skipped`) of a digest id."""
+    return next(read(connection, stream=f"digest/{digest}"), None)
+
+
+def digest_rows(connection: Connection, last: int = 20) -> list[dict[str, Any]]:
+    """The last digests, the newest first, each with the state of its delivery."""
+    query = (
+        select(_digest, _delivery.c.state, _delivery.c.attempts, _delivery.c.answer)
+        .outerjoin(_delivery, _delivery.c.digest == _digest.c.id)
+        .order_by(_digest.c.position.desc())
+        .limit(last)
+    )
+    return [dict(row._mapping) for row in connection.execute(query)]
+
+
+# ── coverage ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class FeedHealth:
+    """How a feed does, from its projection and the poll cache."""
+
+    id: str
+    url: str
+    title: str
+    state: str
+    since: datetime | None
+    reason: str
+    detail: str
+    hint: str
+    items: int
+    last_item: datetime | None
+    last_gap: datetime | None
+    polled_at: datetime | None
+    succeeded_at: datetime | None
+    next_due: datetime | None
+    failures: int
+
+
+def feed_health(connection: Connection) -> list[FeedHealth]:
+    """Every feed that is to be polled, by id. A feed that was read once is `ok` until it fails."""
+    query = (
+        select(_feed, _poll.c.polled_at, _poll.c.succeeded_at, _poll.c.next_due, _poll.c.failures)
+        .outerjoin(_poll, and_(_poll.c.feed == _feed.c.id, _poll.c.url == _feed.c.url))
+        .where(_feed.c.enabled)
+        .order_by(_feed.c.id)
+    )
+    return [
+        FeedHealth(
+            id=row.id,
+            url=row.url,
+            title=row.title,
+            state="ok" if row.state == "new" and (row.succeeded_at or row.item_count) else row.state,
+            since=_moment(row.since),
+            reason=row.reason,
+            detail=row.detail,
+            hint=row.hint,
+            items=row.item_count,
+            last_item=_moment(row.last_item),
+            last_gap=_moment(row.last_gap),
+            polled_at=_moment(row.polled_at),
+            succeeded_at=_moment(row.succeeded_at),
+            next_due=_moment(row.next_due),
+            failures=row.failures or 0,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def gaps_since(connection: Connection, since: datetime | None) -> tuple[str, ...]:
+    """The feeds with a suspected gap since a moment."""
+    gaps = read(connection, kinds=(GapSuspected.kind,), since=since)
+    return tuple(sorted({recorded.id for recorded in gaps}))
+
+
+def asleep_since(connection: Connection, since: datetime, until: datetime) -> tuple[Span, ...]:
+    """The stretches of [since, until] in which the watch was down: from its stop, or its last sign of life, to its
+    next start."""
+    spans: list[Span] = []
+    stopped_at: datetime | None = None
+    for recorded in read(connection, kinds=(WatchStarted.kind, WatchStopped.kind)):
+        if isinstance(recorded.event, WatchStopped):
+            stopped_at = recorded.at
+            continue
+        asleep_from = stopped_at or recorded.event.last_awake
+        if asleep_from and recorded.at > since and recorded.at > asleep_from:
+            spans.append(Span(max(asleep_from, since), min(recorded.at, until)))
+        stopped_at = None
+    if stopped_at and stopped_at < until:
+        spans.append(Span(max(stopped_at, since), until))
+    return tuple(spans)
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How much there is: items, matches and digests."""
+    tables = {"items": _item, "matches": _match, "digests": _digest}
+    return {name: connection.scalar(select(func.count()).select_from(table)) or 0 for name, table in tables.items()}
+
+
+def claim_rows(connection: Connection) -> list[dict[str, Any]]:
+    """Every watched claim with its count of matches, the busiest first."""
+    query = select(_claim).where(_claim.c.enabled).order_by(_claim.c.matches.desc(), _claim.c.id)
+    return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
+    ordered = sorted(values)
+    for at in range(0, len(ordered), _CHUNK):
+        yield ordered[at : at + _CHUNK]
+
+
+def _moment(text: str | None) -> datetime | None:
+    return parse_timestamp(text) if text else None
+
+
+def _text(moment: datetime | None) -> str | None:
+    return timestamp(moment) if moment else None

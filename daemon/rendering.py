@@ -1,0 +1,124 @@
+"""How a digest looks: its view filled into templates, and made into a message. Pure: templates come in as text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import textwrap
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+
+from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
+
+from daemon.digests import DigestView, Piece
+from daemon.items import one_line
+
+SUBJECT_CHARACTERS = 78
+TEXT_COLUMNS = 76
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A digest as it is read: its subject, and the same content twice, as text and as HTML."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def render(view: DigestView, templates: Mapping[str, str]) -> Rendered:
+    """Fills the templates `subject.txt`, `digest.txt` and `digest.html`. Raises jinja2.TemplateError."""
+    environment = Environment(
+        loader=DictLoader(dict(templates)),
+        autoescape=select_autoescape(("html",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"moment": _show_moment, "day": _show_day, "fill": _fill, "plain": _show_plain}
+    environment.globals |= {"local": lambda moment: moment.astimezone(view.zone)}
+    subject = one_line(environment.get_template("subject.txt").render(digest=view))
+    return Rendered(
+        subject=_shorten(subject),
+        text=environment.get_template("digest.txt").render(digest=view).strip() + "\n",
+        html=environment.get_template("digest.html").render(digest=view),
+    )
+
+
+def _show_moment(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M %Z").strip()
+
+
+def _show_day(moment: datetime | date) -> str:
+    return moment.strftime("%a %-d %b %Y")
+
+
+def _show_plain(pieces: Sequence[Piece]) -> str:
+    """Marked text for a terminal or a plain mail: the words that met a term stand between asterisks."""
+    return "".join(f"*{piece.text}*" if piece.marked else piece.text for piece in pieces)
+
+
+def _fill(text: str, indent: int = 0, first: str | None = None) -> str:
+    """`text` in lines of at most TEXT_COLUMNS, indented; `first` stands before the first line instead."""
+    margin = " " * indent
+    lines = textwrap.wrap(
+        one_line(text),
+        TEXT_COLUMNS,
+        initial_indent=margin if first is None else first,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
+
+
+def _shorten(subject: str) -> str:
+    if len(subject) <= SUBJECT_CHARACTERS:
+        return subject
+    return subject[: SUBJECT_CHARACTERS - 1].rpartition(" ")[0].rstrip(",") + " …"
+
+
+# ── the message ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def to_message(rendered: Rendered, *, sender: str, name: str, message_id: str, now: datetime) -> bytes:
+    """The RFC 5322 message, without its `To:` line: the log names recipients by an id, the address comes at delivery.
+
+    The boundary is made from the Message-ID, so that equal digests are equal bytes.
+    """
+    message = EmailMessage(policy=SMTP)
+    message["From"] = sender
+    message["Subject"] = rendered.subject
+    message["Date"] = now
+    message["Message-ID"] = message_id
+    message["List-Id"] = f"claimwatch {name} <{name}.{message_id.strip('<>').partition('@')[2]}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Auto-Response-Suppress"] = "All"
+    message.set_content(rendered.text, cte="quoted-printable")
+    message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
+    message.set_boundary(f"=_{hashlib.sha256(message_id.encode()).hexdigest()[:32]}")
+    return message.as_bytes()
+
+
+def addressed(message: bytes, address: str) -> bytes:
+    """The message with its `To:` line."""
+    head = EmailMessage(policy=SMTP)
+    local, _, domain = address.rpartition("@")
+    head["To"] = Address(username=local, domain=domain)
+    return head.as_bytes().rstrip(b"\r\n") + b"\r\n" + message
+
+
+def pack(message: bytes) -> str:
+    """The message as the log holds it: deflated, in base64."""
+    return base64.b64encode(zlib.compress(message, 9)).decode()
+
+
+def unpack(message: str) -> bytes:
+    """The message again, byte for byte."""
+    return zlib.decompress(base64.b64decode(message))

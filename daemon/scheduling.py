@@ -1,0 +1,230 @@
+"""The daemon: APScheduler ticks, signals stop it, systemd hears how it does.
+
+APScheduler owns no calendar. Four one-shot `date` jobs re-arm themselves: poll what is due, mail what is due, look at
+feeds.yaml, tell systemd. What is due is data, in the poll cache and in the log; a clock that jumps re-arms them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from daemon import __version__, queries
+from daemon.delivery import Post, deliver, next_due_time, prepare_due
+from daemon.errors import ClaimwatchError
+from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
+from daemon.fetching import Fetcher, open_fetcher
+from daemon.projections import record
+from daemon.service import Clock, Polled, SystemClock, Watch, due_feeds, poll, record_rules
+from daemon.settings import Polling, Settings
+
+logger = logging.getLogger(__name__)
+
+POLL_TICK = timedelta(seconds=5)
+MAIL_TICK_AT_MOST = timedelta(seconds=60)
+RULES_TICK = timedelta(seconds=5)
+STOP_GRACE_SECONDS = 4.0
+STEP_CHECK_SECONDS = 5.0
+CLOCK_STEP_SECONDS = 30.0
+
+
+@dataclass
+class Daemon:
+    """A watch that runs until it is told to stop.
+
+    `reload` reads feeds.yaml again and returns what to go on with; it raises ClaimwatchError where it can't be used.
+    `after_round` hears of each round of polls that asked at least one feed.
+    """
+
+    watch: Watch
+    post: Post
+    settings: Settings
+    reload: Callable[[], tuple[Settings, Watch, Post]]
+    told: Callable[[Polled], None] = lambda _polled: None
+    before_round: Callable[[int], None] = lambda _count: None
+    after_round: Callable[[list[Polled]], None] = lambda _polled: None
+    after_mail: Callable[[list[Recorded]], None] = lambda _outcomes: None
+    clock: Clock = field(default_factory=SystemClock)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _reason: str = ""
+    _rules_seen: object = None
+
+    async def run(self) -> None:
+        """Watches until SIGTERM or SIGINT; the transaction in hand is finished, and the stop is recorded."""
+        self._begin()
+        scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+        ticks: dict[str, Callable[[], Awaitable[datetime]]] = {
+            "poll": self._poll_tick,
+            "mail": self._mail_tick,
+            "rules": self._rules_tick,
+        }
+        if watchdog := _watchdog_pause():
+            ticks["watchdog"] = lambda: self._watchdog_tick(watchdog)
+        for name, tick in ticks.items():
+            _arm(scheduler, name, tick, self.clock.now())
+        self._listen(asyncio.get_running_loop())
+        scheduler.start()
+        notify(f"READY=1\nSTATUS=watching {len(self.watch.rules.polled_feeds)} feeds")
+        try:
+            await self._until_stopped(lambda: _rearm(scheduler, ticks, self.clock))
+        finally:
+            notify("STOPPING=1")
+            scheduler.shutdown(wait=False)
+            await _finish(STOP_GRACE_SECONDS)
+            self._record(WatchStopped(self._reason or "stopped"))
+
+    def stop(self, reason: str) -> None:
+        """Asks the daemon to stop."""
+        self._reason = reason
+        self._stop.set()
+
+    def _begin(self) -> None:
+        with self.watch.log.reading() as connection:
+            last_awake = queries.last_awake(connection)
+        self._record(WatchStarted(__version__, last_awake))
+        record_rules(self.watch)
+        self._rules_seen = _stamp(self.settings)
+
+    def _record(self, event: WatchStarted | WatchStopped) -> None:
+        with self.watch.log.transaction(self.clock.now()) as transaction:
+            record(transaction, [NewEvent("watch", event)])
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop, number.name)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    async def _until_stopped(self, rearm: Callable[[], None]) -> None:
+        """Waits, and looks whether the wall clock jumped: set back two hours, it would silence every job as long."""
+        ahead = time.time() - time.monotonic()
+        while not self._stop.is_set():
+            try:
+                await asyncio.wait_for(self._stop.wait(), STEP_CHECK_SECONDS)
+            except TimeoutError:
+                step = time.time() - time.monotonic() - ahead
+                if abs(step) > CLOCK_STEP_SECONDS:
+                    logger.warning("action=clock_step seconds=%+.0f", step)
+                    ahead += step
+                    rearm()
+
+    async def _poll_tick(self) -> datetime:
+        feeds = due_feeds(self.watch)
+        if feeds:
+            self.before_round(len(feeds))
+            async with _fetcher(self.settings.polling) as fetcher:
+                at_once = self.settings.polling.at_once
+                polled = await poll(self.watch, fetcher, feeds, at_once=at_once, told=self.told)
+            self.after_round(polled)
+        return self.clock.now() + POLL_TICK
+
+    async def _mail_tick(self) -> datetime:
+        try:
+            prepare_due(self.watch, self.post)
+        except ClaimwatchError as error:
+            logger.error("action=prepare_failed: %s", error)
+        outcomes = await deliver(self.watch, self.post)
+        if outcomes:
+            self.after_mail(outcomes)
+        now = self.clock.now()
+        return min(max(next_due_time(self.watch) or now + MAIL_TICK_AT_MOST, now), now + MAIL_TICK_AT_MOST)
+
+    async def _rules_tick(self) -> datetime:
+        if _stamp(self.settings) != self._rules_seen:
+            self._reload()
+        return self.clock.now() + RULES_TICK
+
+    async def _watchdog_tick(self, pause: timedelta) -> datetime:
+        notify("WATCHDOG=1")
+        return self.clock.now() + pause
+
+    def _reload(self) -> None:
+        """Takes up an edited feeds.yaml whole, or keeps the rules in force and says what is wrong with the new ones."""
+        self._rules_seen = _stamp(self.settings)
+        try:
+            self.settings, self.watch, self.post = self.reload()
+        except ClaimwatchError as error:
+            logger.error("action=rules_refused; the old ones stay in force:\n%s", error)
+            return
+        self._rules_seen = _stamp(self.settings)
+        if changed := record_rules(self.watch):
+            logger.info("action=rules_changed position=%d", changed.position)
+
+
+async def _finish(seconds: float) -> None:
+    """Lets what is under way end by itself (a message half sent would be repeated), then ends the rest."""
+    running = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+    if running:
+        _, running = await asyncio.wait(running, timeout=seconds)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def notify(state: str) -> None:
+    """Tells systemd (sd_notify(3)); does nothing where nobody listens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        connection.connect("\0" + address[1:] if address.startswith("@") else address)
+        connection.sendall(state.encode())
+
+
+def _fetcher(polling: Polling) -> AbstractAsyncContextManager[Fetcher]:
+    return open_fetcher(
+        timeout_seconds=polling.timeout_seconds,
+        most_bytes=polling.most_bytes,
+        host_pause_seconds=polling.host_pause_seconds,
+    )
+
+
+def _arm(scheduler: AsyncIOScheduler, name: str, tick: Callable[[], Awaitable[datetime]], at: datetime) -> None:
+    async def run_and_rearm() -> None:
+        try:
+            following = await tick()
+        except Exception:
+            logger.exception("action=tick_failed tick=%s", name)
+            following = datetime.now(UTC) + timedelta(seconds=30)
+        _arm(scheduler, name, tick, following)
+
+    scheduler.add_job(run_and_rearm, "date", run_date=at, id=name, replace_existing=True)
+
+
+def _rearm(scheduler: AsyncIOScheduler, ticks: dict[str, Callable[[], Awaitable[datetime]]], clock: Clock) -> None:
+    for name, tick in ticks.items():
+        # A tick that is running has no job; it arms itself when it is done.
+        if scheduler.get_job(name):
+            _arm(scheduler, name, tick, clock.now())
+
+
+def _stamp(settings: Settings) -> object:
+    """What changes when feeds.yaml or a seed beside it is edited, replaced, added or taken away."""
+    beside = settings.file.parent
+    paths = [settings.file, *sorted(beside.glob("seeds/*.y*ml")), *sorted(beside.glob("alerts/*"))]
+    stamps = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        stamps.append((str(path), status.st_mtime_ns, status.st_size, status.st_ino))
+    return stamps
+
+
+def _watchdog_pause() -> timedelta | None:
+    """Half the time that systemd allows between two signs of life (sd_watchdog_enabled(3))."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return timedelta(microseconds=int(microseconds) / 2) if microseconds.isdigit() and ours else None

@@ -1,0 +1,221 @@
+"""Where the parts meet: the straight path of a poll.
+
+    feed ─fetch→ Outcome ─split→ Document ─parse→ Feed ─decide→ events ─append+project→ log
+         (many at once)  └──────────────── one after another, in one place ──────────────┘
+
+`Watch` is what every command works with: the settings, the log, the compiled rules and a clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from daemon import knowledge, queries
+from daemon.decisions import AfterChange, KnownFeed, after_change, after_failure, after_gone, after_unchanged, next_poll
+from daemon.errors import StreamConflict
+from daemon.eventlog import EventLog
+from daemon.events import ItemRevised, ItemSeen, NewEvent, Recorded, RulesChanged
+from daemon.fetching import Changed, Failed, Fetcher, Gone, Outcome, Request, Unchanged
+from daemon.items import NotAFeed, parse, split
+from daemon.knowledge import PollState
+from daemon.matching import Matcher, compile_rules
+from daemon.projections import record
+from daemon.rules import FeedRule, Rules
+
+logger = logging.getLogger(__name__)
+
+
+class Clock(Protocol):
+    """Tells the present, as an aware UTC time."""
+
+    def now(self) -> datetime: ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A rule set at work on a log."""
+
+    log: EventLog
+    rules: Rules
+    matcher: Matcher
+    clock: Clock
+
+    @classmethod
+    def over(cls, log: EventLog, rules: Rules, clock: Clock | None = None) -> Watch:
+        """The watch of `rules` over `log`, with its terms compiled."""
+        return cls(log, rules, compile_rules(rules), clock or SystemClock())
+
+
+@dataclass(frozen=True)
+class Polled:
+    """What one poll of one feed came to."""
+
+    feed: str
+    outcome: Outcome
+    next_due: datetime
+    recorded: Sequence[Recorded] = ()
+
+    @property
+    def new_items(self) -> int:
+        return sum(isinstance(one.event, ItemSeen) for one in self.recorded)
+
+    @property
+    def revised_items(self) -> int:
+        return sum(isinstance(one.event, ItemRevised) for one in self.recorded)
+
+    @property
+    def matched_claims(self) -> list[str]:
+        return [one.event.claim for one in self.recorded if one.event.kind == "claim_matched"]
+
+
+def record_rules(watch: Watch) -> Recorded | None:
+    """Appends `rules_changed` if the log does not know these rules yet."""
+    with watch.log.transaction(watch.clock.now()) as transaction:
+        known = queries.recorded_rules(transaction.connection)
+        if known and known.sha256 == watch.rules.sha256:
+            return None
+        changed = RulesChanged(watch.rules.sha256, watch.rules)
+        return record(transaction, [NewEvent("watch", changed)])[0]
+
+
+def due_feeds(watch: Watch) -> list[FeedRule]:
+    """The feeds whose time has come, the longest due first; one that was never polled is due at once."""
+    now = watch.clock.now()
+    with watch.log.reading() as connection:
+        polls = knowledge.poll_states(connection)
+        gone = {health.id for health in queries.feed_health(connection) if health.state == "gone"}
+    feeds = [feed for feed in watch.rules.polled_feeds if feed.id not in gone]
+    due = [(_due_time(feed, polls.get(feed.id), now), feed) for feed in feeds]
+    return [feed for moment, feed in sorted(due, key=lambda pair: pair[0]) if moment <= now]
+
+
+def _due_time(feed: FeedRule, poll: PollState | None, now: datetime) -> datetime:
+    if poll is None or poll.url != feed.url or poll.next_due is None:
+        return datetime.min.replace(tzinfo=UTC)
+    # A poll in the future means that the clock was set back: its due time means nothing now.
+    return now if poll.polled_at and poll.polled_at > now else poll.next_due
+
+
+async def poll(
+    watch: Watch,
+    fetcher: Fetcher,
+    feeds: Iterable[FeedRule],
+    *,
+    at_once: int = 20,
+    told: Callable[[Polled], None] = lambda _polled: None,
+) -> list[Polled]:
+    """Polls these feeds: fetches them many at once, takes in their outcomes one after another.
+
+    `told` hears of each feed as soon as what it brought is committed.
+    """
+    results: list[Polled] = []
+    with watch.log.reading() as connection:
+        polls = knowledge.poll_states(connection)
+    waiting = iter(feeds)
+    fetches: set[asyncio.Task[tuple[FeedRule, Outcome]]] = set()
+    try:
+        while True:
+            # Topped up from an iterator: gathering thousands of requests at once never ends.
+            for feed in itertools.islice(waiting, at_once - len(fetches)):
+                fetches.add(asyncio.create_task(_fetch(watch, fetcher, feed, polls.get(feed.id))))
+            if not fetches:
+                return results
+            done, fetches = await asyncio.wait(fetches, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                results.append(take_in(watch, *task.result()))
+                told(results[-1])
+    finally:
+        for task in fetches:
+            task.cancel()
+        await asyncio.gather(*fetches, return_exceptions=True)
+
+
+async def _fetch(watch: Watch, fetcher: Fetcher, feed: FeedRule, state: PollState | None) -> tuple[FeedRule, Outcome]:
+    return feed, await fetcher.fetch(_request(feed, state), watch.clock.now())
+
+
+def _request(feed: FeedRule, poll: PollState | None) -> Request:
+    if poll is None or poll.url != feed.url:
+        return Request(feed.id, feed.url)
+    return Request(feed.id, feed.url, poll.etag, poll.last_modified, poll.body_sha256)
+
+
+def take_in(watch: Watch, feed: FeedRule, outcome: Outcome) -> Polled:
+    """Decides what an outcome means and makes it true: events, projections and poll cache in one transaction.
+
+    Somebody else who saw the same item first wins; what was decided is then decided again on what they wrote.
+    """
+    now = watch.clock.now()
+    read = parse(split(outcome.body, outcome.charset)) if isinstance(outcome, Changed) else None
+    if isinstance(read, NotAFeed):
+        outcome = Failed("not a feed", read.reason, read.hint)
+    while True:
+        with watch.log.reading() as connection:
+            before = knowledge.poll_states(connection, feed.id).get(feed.id)
+            if before is None or before.url != feed.url:
+                before = PollState(feed.id, feed.url)
+            known = knowledge.known_feed(connection, feed.id, before)
+            items = read.items if read is not None and not isinstance(read, NotAFeed) else ()
+            known_items = knowledge.known_items(connection, feed.id, items)
+        if isinstance(outcome, Changed):
+            decision = after_change(known, items, known_items, watch.matcher, now)
+        else:
+            decision = AfterChange(_events_without_document(known, outcome), known.window)
+        state = _next_state(before, feed, outcome, decision.window, now)
+        try:
+            with watch.log.transaction(now) as transaction:
+                recorded = record(transaction, decision.events)
+                knowledge.keep_poll_state(transaction.connection, state)
+        except StreamConflict as conflict:
+            logger.info("action=decide_again feed=%s: %s", feed.id, conflict)
+            continue
+        assert state.next_due is not None
+        return Polled(feed.id, outcome, state.next_due, recorded)
+
+
+def _events_without_document(known: KnownFeed, outcome: Unchanged | Gone | Failed) -> tuple[NewEvent, ...]:
+    match outcome:
+        case Unchanged():
+            stream = f"feed/{known.id}"
+            return tuple(NewEvent(stream, event, known.version) for event in after_unchanged(known))
+        case Gone(url):
+            return after_gone(known, url)
+        case Failed(reason, detail, hint):
+            return after_failure(known, reason, detail, hint)
+
+
+def _next_state(
+    before: PollState, feed: FeedRule, outcome: Outcome, window: frozenset[str], now: datetime
+) -> PollState:
+    """The poll cache after an outcome. A failure keeps all that a next conditional request needs."""
+    failures = before.failures + 1 if isinstance(outcome, Failed | Gone) else 0
+    not_before = outcome.not_before if isinstance(outcome, Failed) else None
+    due = next_poll(feed.id, timedelta(seconds=feed.interval_seconds), failures, now, not_before)
+    state = replace(before, url=feed.url, polled_at=now, next_due=due, failures=failures)
+    match outcome:
+        case Changed():
+            return replace(
+                state,
+                etag=outcome.etag,
+                last_modified=outcome.last_modified,
+                body_sha256=outcome.body_sha256,
+                window=window,
+                succeeded_at=now,
+            )
+        case Unchanged():
+            return replace(state, etag=outcome.etag, last_modified=outcome.last_modified, succeeded_at=now)
+        case _:
+            return state

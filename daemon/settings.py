@@ -1,0 +1,303 @@
+"""feeds.yaml and the seeds, read and checked whole: every problem at once, each with its place and its mend."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_config_path, user_state_path
+
+import daemon
+from daemon.claims import Claim, Seed
+from daemon.errors import ConfigError, Problem
+from daemon.feedsfile import ClaimEntry, DigestEntry, FeedsFile, MailEntry, SeedFile, SmtpEntry, term_lines
+from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
+from daemon.terms import TermError, parse_term
+from daemon.yamlfiles import YamlFile, nearest, raise_problems, read_yaml, validate
+
+LOCAL_RECIPIENT = "you@localhost"
+"""Who gets a digest that names nobody, when mail goes to the Maildir."""
+TEMPLATE_NAMES = ("subject.txt", "digest.txt", "digest.html")
+
+
+@dataclass(frozen=True)
+class Smtp:
+    """A mail server to hand digests to. `security` is how the connection is protected."""
+
+    host: str
+    port: int
+    security: Literal["starttls", "tls", "none"]
+    username: str | None
+    password: str | None
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Mail:
+    """How digests leave: by SMTP, or into a Maildir where no server is named."""
+
+    sender: str
+    maildir: Path
+    smtp: Smtp | None
+
+    @property
+    def domain(self) -> str:
+        return self.sender.rpartition("@")[2].rstrip(">") or "localhost"
+
+
+@dataclass(frozen=True)
+class Polling:
+    """Limits of every fetch. `host_pause_seconds` lies between two requests to one host."""
+
+    timeout_seconds: float = 30
+    most_bytes: int = 10_000_000
+    host_pause_seconds: float = 1
+    at_once: int = 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a user set, checked. `addresses` tells whose an id is; `unwatched` are claims without terms."""
+
+    file: Path
+    state: Path
+    database: str
+    rules: Rules
+    addresses: Mapping[str, str]
+    mail: Mail
+    polling: Polling
+    templates: Mapping[str, str]
+    seeds: tuple[Seed, ...]
+    unwatched: tuple[str, ...]
+
+
+def load(config: Path | None = None, state: Path | None = None) -> Settings:
+    """Reads feeds.yaml and its seeds. Raises ConfigError with every problem in them."""
+    path = find_config(config)
+    state = (state or default_state()).absolute()
+    file = read_yaml(path)
+    entries = validate(file, FeedsFile)
+    seeds, seed_files = _load_seeds(path.parent)
+    if entries is None:
+        # The terms are looked at all the same: a user mends everything in one go.
+        _check_terms(file, file.values)
+        raise_problems(file, *seed_files)
+    assert entries is not None
+    _check_terms(file, file.values)
+    _check_claims(file, entries, seeds)
+    _check_recipients(file, entries)
+    database = _database(file, entries, state)
+    mail = _mail(file, entries.mail, path.parent, state)
+    raise_problems(file, *seed_files)
+    addresses = {recipient_id(address): address for entry in entries.digests.values() for address in _to(entry)}
+    claims = {claim.id: (claim, seed) for seed in seeds for claim in seed.claims}
+    return Settings(
+        file=path,
+        state=state,
+        database=database,
+        rules=_rules(entries, claims),
+        addresses=addresses,
+        mail=mail,
+        polling=Polling(timeout_seconds=entries.polling.timeout, most_bytes=entries.polling.most_bytes),
+        templates=load_templates(path.parent),
+        seeds=seeds,
+        unwatched=tuple(id for id in claims if id not in entries.claims or not entries.claims[id].terms),
+    )
+
+
+def find_config(given: Path | None) -> Path:
+    """The feeds.yaml in force. Raises ClaimwatchError, naming where it looked."""
+    if given is not None:
+        places = [given]
+    else:
+        environment = os.environ.get("CLAIMWATCH_CONFIG")
+        places = [
+            Path("feeds.yaml"),
+            *([Path(environment)] if environment else []),
+            user_config_path("claimwatch") / "feeds.yaml",
+            Path("/etc/claimwatch/feeds.yaml"),
+        ]
+    for place in places:
+        if place.is_file():
+            return place
+    message = f"is not there: looked at {', '.join(map(str, places))}"
+    raise ConfigError([Problem("feeds.yaml", 0, 0, message, "Name it with --config FILE.")])
+
+
+def default_state() -> Path:
+    """Where the log lives: what systemd gives us, else the user's state directory."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(given) if given else user_state_path("claimwatch")
+
+
+def load_templates(beside: Path) -> dict[str, str]:
+    """The templates of digests: the user's own in `alerts/` beside feeds.yaml, one by one, else the shipped ones."""
+    templates = {}
+    for name in TEMPLATE_NAMES:
+        own = beside / "alerts" / name
+        templates[name] = (own if own.is_file() else shipped("alerts") / name).read_text(encoding="utf-8")
+    return templates
+
+
+def shipped(folder: str) -> Path:
+    """A folder that comes with claimwatch: inside the installed package, or beside it in a checkout."""
+    package = Path(daemon.__file__).parent
+    installed = package / "defaults" / folder
+    return installed if installed.is_dir() else package.parent / folder
+
+
+def _load_seeds(beside: Path) -> tuple[tuple[Seed, ...], list[YamlFile]]:
+    paths: dict[str, Path] = {}
+    for folder in (shipped("seeds"), beside / "seeds"):
+        paths |= {path.stem: path for path in sorted(folder.glob("*.y*ml"))}
+    seeds: list[Seed] = []
+    files: list[YamlFile] = []
+    owner: dict[str, str] = {}
+    for stem, path in sorted(paths.items()):
+        file = read_yaml(path)
+        files.append(file)
+        entry = validate(file, SeedFile)
+        if entry is None:
+            continue
+        for id in entry.claims:
+            if id in owner:
+                hint = "A claim id stands for one claim, whatever its article: give this one another id."
+                file.problem(("claims", id), f"the claim {id!r} stands in {owner[id]} too", hint, at_key=True)
+            owner.setdefault(id, file.name)
+        seeds.append(_seed(stem, entry))
+    return tuple(seeds), files
+
+
+def _seed(stem: str, entry: SeedFile) -> Seed:
+    claims = tuple(
+        Claim(id=id, statement=" ".join(claim.statement.split()), made=claim.made, kind=claim.kind, due=claim.due)
+        for id, claim in entry.claims.items()
+    )
+    return Seed(stem, entry.title, entry.author, entry.publisher, entry.date, claims, entry.url)
+
+
+def _check_terms(file: YamlFile, values: Any) -> None:
+    claims = values.get("claims") if isinstance(values, dict) else None
+    for id, claim in (claims or {}).items() if isinstance(claims, dict) else ():
+        terms = claim.get("terms") if isinstance(claim, dict) else None
+        if isinstance(terms, str):
+            for row, term in term_lines(terms):
+                _check_term(file, ("claims", id, "terms"), row, term)
+        elif isinstance(terms, list):
+            for at, one in enumerate(terms):
+                text = one.get("term") if isinstance(one, dict) else one
+                if isinstance(text, str):
+                    _check_term(file, ("claims", id, "terms", at), 0, text)
+
+
+def _check_term(file: YamlFile, where: tuple[str | int, ...], row: int, term: str) -> None:
+    try:
+        parse_term(term)
+    except TermError as error:
+        file.problem_in_block(where, row, term, error.column, f"this term can't be read: {error.message}", error.hint)
+
+
+def _check_claims(file: YamlFile, entries: FeedsFile, seeds: Iterable[Seed]) -> None:
+    known = {claim.id for seed in seeds for claim in seed.claims}
+    for id in entries.claims:
+        if id not in known:
+            hint = nearest(id, known) or "Write the claim into a file in seeds/ first."
+            file.problem(("claims", id), f"no seed has the claim {id!r}", hint, at_key=True)
+    for name, digest in entries.digests.items():
+        for at, id in enumerate(digest.claims):
+            if id not in entries.claims:
+                where = ("digests", name, "claims", at)
+                file.problem(where, f"no claim {id!r} is watched here", nearest(id, entries.claims))
+
+
+def _check_recipients(file: YamlFile, entries: FeedsFile) -> None:
+    for name, digest in entries.digests.items():
+        if entries.mail.smtp and digest.enabled and not digest.to:
+            hint = "With a mail server, name the recipients: to: [name@example.org]"
+            file.problem(("digests", name), f"the digest {name!r} goes to nobody", hint, at_key=True)
+
+
+def _database(file: YamlFile, entries: FeedsFile, state: Path) -> str:
+    if entries.database is None:
+        return f"sqlite:///{state / 'claimwatch.sqlite3'}"
+    path = entries.database.removeprefix("sqlite:///")
+    if path == entries.database or not path:
+        hint = "Leave the line out for a file in the state directory, or write sqlite:///FILE."
+        file.problem(("database",), f"{entries.database!r} is no SQLite address", hint)
+    return f"sqlite:///{state / path}"
+
+
+def _mail(file: YamlFile, entry: MailEntry, beside: Path, state: Path) -> Mail:
+    maildir = state / (entry.maildir or "Maildir")
+    if entry.smtp is None:
+        return Mail(entry.sender, maildir, None)
+    port = entry.smtp.port or {"starttls": 587, "tls": 465, "none": 25}[entry.smtp.security]
+    ca_file = beside / entry.smtp.ca_file if entry.smtp.ca_file else None
+    password = _password(file, entry.smtp, beside)
+    smtp = Smtp(entry.smtp.host, port, entry.smtp.security, entry.smtp.username, password, ca_file)
+    return Mail(entry.sender, maildir, smtp)
+
+
+def _password(file: YamlFile, entry: SmtpEntry, beside: Path) -> str | None:
+    """From `password_file`, else the systemd credential `smtp-password`; needed only with a user name."""
+    if entry.username is None:
+        return None
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = beside / entry.password_file if entry.password_file else None
+    if path is None and credentials:
+        path = Path(credentials) / "smtp-password"
+    where = ("mail", "smtp", "password_file" if entry.password_file else "username")
+    if path is None:
+        hint = "Put it into a file that only this user reads, and name it: password_file: FILE"
+        file.problem(where, "a user name without a password", hint)
+        return None
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        file.problem(where, f"the password file {path} can't be read: {error.strerror}")
+        return None
+
+
+def _to(entry: DigestEntry) -> list[str]:
+    return entry.to or [LOCAL_RECIPIENT]
+
+
+def _rules(entries: FeedsFile, claims: Mapping[str, tuple[Claim, Seed]]) -> Rules:
+    return Rules(
+        feeds=tuple(
+            FeedRule(id, feed.url, feed.every or entries.polling.every, feed.title, feed.enabled)
+            for id, feed in entries.feeds.items()
+        ),
+        claims=tuple(_claim_rule(*claims[id], entry) for id, entry in entries.claims.items()),
+        digests=tuple(
+            DigestRule(
+                name=name,
+                cron=digest.cron_line,
+                timezone=digest.timezone,
+                recipients=tuple(dict.fromkeys(map(recipient_id, _to(digest)))),
+                claims=tuple(digest.claims),
+                when_empty=digest.when_empty,
+                enabled=digest.enabled,
+            )
+            for name, digest in entries.digests.items()
+        ),
+        words={sys.intern(name): tuple(words) for name, words in entries.words.items()},
+    )
+
+
+def _claim_rule(claim: Claim, seed: Seed, entry: ClaimEntry) -> ClaimRule:
+    return ClaimRule(
+        id=claim.id,
+        statement=claim.statement,
+        seed=seed.id,
+        article=f"{seed.author}, “{seed.title}”, {seed.publisher}, {seed.date.isoformat()}",
+        made=claim.made,
+        kind=claim.kind,
+        due=claim.due,
+        terms=tuple(TermRule(term.term, term.stance) for term in entry.terms),
+        enabled=entry.enabled,
+    )

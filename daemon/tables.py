@@ -1,0 +1,177 @@
+"""The tables besides the log, as classes: what a user sees who opens the database in an SQL tool.
+
+All but `poll` are projections: they hold what the log adds up to and can be made anew from it. `poll` is a cache of
+what the next poll goes by; losing it costs one full fetch of each feed. Times are ISO-8601 text in UTC, because SQLite
+drops time zones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlmodel import Field, Index, SQLModel
+
+
+class ItemRow(SQLModel, table=True):
+    """An item as it stands now. `text_position` is the event that holds its present text in full."""
+
+    __tablename__ = "item"
+    id: str = Field(primary_key=True)
+    feed: str = Field(index=True)
+    guid: str | None
+    link: str | None
+    title: str
+    summary: str
+    author: str | None
+    published: str | None
+    first_seen: str = Field(index=True)
+    changed: str
+    version: int
+    position: int
+    text_position: int
+    already_there: bool
+    redacted: bool
+
+
+class RevisionRow(SQLModel, table=True):
+    """A text that an item has or had: what it is known again by."""
+
+    __tablename__ = "revision"
+    __table_args__ = (
+        Index("revision_guid", "feed", "guid"),
+        Index("revision_link", "feed", "link"),
+        Index("revision_fingerprint", "feed", "fingerprint"),
+    )
+    position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    item: str = Field(index=True)
+    feed: str
+    guid: str | None
+    link: str | None
+    title: str
+    fingerprint: str
+
+
+class MatchRow(SQLModel, table=True):
+    """One item bears on one claim. `evidence` is JSON: terms, fields, spans and the words as they stood."""
+
+    __tablename__ = "match"
+    position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    claim: str = Field(index=True)
+    item: str = Field(index=True)
+    feed: str
+    at: str
+    item_version: int
+    rules: str
+    already_there: bool
+    evidence: str
+    lapsed_at: str | None
+
+
+class FeedRow(SQLModel, table=True):
+    """A feed and how it does. `unfit_keys` are what can't identify its items: `guid`, `link` or both."""
+
+    __tablename__ = "feed"
+    id: str = Field(primary_key=True)
+    url: str
+    title: str
+    enabled: bool
+    state: str
+    since: str | None
+    reason: str
+    detail: str
+    hint: str
+    unfit_keys: str
+    item_count: int
+    last_item: str | None
+    last_gap: str | None
+
+
+class ClaimRow(SQLModel, table=True):
+    """A claim and how much was found for it."""
+
+    __tablename__ = "claim"
+    id: str = Field(primary_key=True)
+    statement: str
+    article: str
+    made: str
+    due: str | None
+    kind: str
+    enabled: bool
+    terms: int
+    matches: int
+    last_match: str | None
+
+
+class SubscriptionRow(SQLModel, table=True):
+    """Who gets which digest, and from which position of the log on."""
+
+    __tablename__ = "subscription"
+    digest: str = Field(primary_key=True)
+    recipient: str = Field(primary_key=True)
+    since_position: int
+    since: str
+    last_due: str | None
+
+
+class DigestRow(SQLModel, table=True):
+    """A digest that was due for a recipient: prepared, or skipped because there was nothing to tell."""
+
+    __tablename__ = "digest"
+    id: str = Field(primary_key=True)
+    name: str
+    recipient: str
+    due: str
+    at: str
+    position: int
+    skipped: bool
+    resent: bool
+    missed: str
+    matches: int
+    message_id: str | None
+    subject: str
+
+
+class DigestMatchRow(SQLModel, table=True):
+    """Which matches a digest holds. A refused digest holds none: they are free for the next one."""
+
+    __tablename__ = "digest_match"
+    digest: str = Field(primary_key=True)
+    match: int = Field(primary_key=True, index=True)
+    name: str
+    recipient: str
+
+
+class DeliveryRow(SQLModel, table=True):
+    """A prepared digest's way to its recipient. `version` is the version of the digest's stream."""
+
+    __tablename__ = "delivery"
+    digest: str = Field(primary_key=True)
+    state: str = Field(index=True)
+    version: int
+    attempts: int
+    prepared_at: str
+    first_attempt: str | None
+    retry_at: str | None
+    finished_at: str | None
+    answer: str
+
+
+class PollRow(SQLModel, table=True):
+    """The poll cache: what the next conditional request and the next due time go by. Not rebuilt from the log."""
+
+    __tablename__ = "poll"
+    feed: str = Field(primary_key=True)
+    url: str
+    etag: str | None = None
+    last_modified: str | None = None
+    body_sha256: str | None = None
+    window: str = "[]"
+    polled_at: str | None = None
+    succeeded_at: str | None = None
+    next_due: str | None = Field(default=None, index=True)
+    failures: int = 0
+
+
+def table_of(row: Any) -> Any:
+    """The Core table behind a row class."""
+    return SQLModel.metadata.tables[row.__tablename__]

@@ -1,0 +1,295 @@
+"""The language of watch-terms: from the line a person writes to a tree.
+
+    energy strike pause            all three words, in any inflected form, near each other
+    "Black Sea"                    this phrase;  "prisoner exchange"~5  with up to five words between
+    =Istanbul   ="Istanbul"        this form only;  this case too
+    halt*                          every word that begins so
+    title:hockey  content:(a b)    in this field alone
+    (strike OR attack) AND pause   alternatives; AND and NOT look at the whole item
+    prisoner exchange -Gaza        and not
+
+NOT binds before near (side by side), near before AND, AND before OR: Lucene's query syntax, with near for its "or".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from daemon.errors import ClaimwatchError
+from daemon.words import tokenise
+
+Field = Literal["title", "summary", "content"]
+FIELDS: tuple[Field, ...] = get_args(Field)
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word. `exact` takes no inflection, `cased` minds the case, `prefix` takes every word that begins so."""
+
+    text: str
+    exact: bool = False
+    cased: bool = False
+    prefix: bool = False
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Words one after another, in this order."""
+
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True)
+class Near:
+    """Parts close together in one field, in any order; `within_words` None is the rule set's default."""
+
+    parts: tuple[Term, ...]
+    within_words: int | None = None
+
+
+@dataclass(frozen=True)
+class And:
+    """Every part, anywhere in the item."""
+
+    parts: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Or:
+    """Any part."""
+
+    parts: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """The item holds this nowhere."""
+
+    part: Term
+
+
+@dataclass(frozen=True)
+class In:
+    """This part, in one field alone."""
+
+    field: Field
+    part: Term
+
+
+Term: TypeAlias = Word | Phrase | Near | And | Or | Not | In
+
+
+class TermError(ClaimwatchError):
+    """A watch-term can't be read. `column` counts from 1 within the term."""
+
+    def __init__(self, message: str, column: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.column = column
+
+
+@dataclass(frozen=True)
+class _Piece:
+    kind: Literal["(", ")", "AND", "OR", "NOT", "field", "word", "phrase"]
+    text: str
+    column: int
+    exact: bool = False
+    prefix: bool = False
+    slop: int | None = None
+
+
+_PIECE = re.compile(
+    r"""\s*(?:
+      (?P<open>\() | (?P<close>\)) |
+      (?P<field>(?P<name>[^\s"():=*~-][^\s"():=*~]*):(?=[^\s/])) |
+      (?P<minus>-(?=[\w"(=])) |
+      (?P<exact>=?)"(?P<phrase>[^"]*)(?P<closed>"?)(?:~(?P<slop>\d+))? |
+      (?P<exactword>=?)(?P<word>[^\s"()]+)
+    )""",
+    re.VERBOSE,
+)
+
+
+def parse_term(text: str) -> Term:
+    """The tree of one watch-term. Raises TermError, which names the column and what to write instead."""
+    pieces = list(_pieces(text))
+    if not pieces:
+        raise TermError("an empty term", 1, "Write the words to look for, such as: prisoner exchange")
+    parser = _Parser(pieces, len(text) + 1)
+    term = parser.alternatives()
+    if (rest := parser.peek()) is not None:
+        raise TermError("this ) closes nothing", rest.column, "Take it out, or open it with ( before.")
+    if not _says_something(term):
+        raise TermError(
+            "a term of nothing but exclusions would match nearly everything", 1, "Add a word that must be there."
+        )
+    return term
+
+
+def _pieces(text: str) -> Iterator[_Piece]:
+    at = 0
+    while at < len(text.rstrip()):
+        found = _PIECE.match(text, at)
+        if found is None or found.end() == at:
+            column = at + len(text[at:]) - len(text[at:].lstrip()) + 1
+            raise TermError(f"{text[column - 1]!r} can't stand here", column, "Write words, phrases in quotes, ( ) OR.")
+        at = found.end()
+        yield _piece(found)
+
+
+def _piece(found: re.Match[str]) -> _Piece:
+    column = found.start() + len(found.group()) - len(found.group().lstrip()) + 1
+    if found["open"] or found["close"]:
+        return _Piece("(" if found["open"] else ")", "", column)
+    if found["field"]:
+        if found["name"] not in FIELDS:
+            raise TermError(f"there is no field {found['name']!r}", column, f"Fields are {', '.join(FIELDS)}.")
+        return _Piece("field", found["name"], column)
+    if found["minus"]:
+        return _Piece("NOT", "-", column)
+    if found["phrase"] is not None:
+        if not found["closed"]:
+            raise TermError("this quote is never closed", column, 'Close the phrase with ".')
+        slop = int(found["slop"]) if found["slop"] else None
+        return _Piece("phrase", found["phrase"], column, exact=bool(found["exact"]), slop=slop)
+    return _word_piece(found["word"], bool(found["exactword"]), column)
+
+
+def _word_piece(word: str, exact: bool, column: int) -> _Piece:
+    if not exact and word in ("AND", "OR", "NOT"):
+        return _Piece(word, word, column)  # type: ignore[arg-type]
+    stem = word.removesuffix("*")
+    if "*" in stem or "~" in stem:
+        mark = "*" if "*" in stem else "~"
+        hint = "A * may end a word: halt*" if mark == "*" else 'A ~ follows a phrase: "prisoner exchange"~5'
+        raise TermError(f"{mark!r} can't stand inside a word", column + word.index(mark), hint)
+    return _Piece("word", stem, column, exact=exact, prefix=stem != word)
+
+
+class _Parser:
+    """Recursive descent, one method for each strength of binding."""
+
+    def __init__(self, pieces: list[_Piece], end_column: int) -> None:
+        self.pieces = pieces
+        self.at = 0
+        self.end_column = end_column
+
+    def peek(self) -> _Piece | None:
+        return self.pieces[self.at] if self.at < len(self.pieces) else None
+
+    def take(self, *kinds: str) -> _Piece | None:
+        piece = self.peek()
+        if piece is None or piece.kind not in kinds:
+            return None
+        self.at += 1
+        return piece
+
+    def alternatives(self) -> Term:
+        parts = [self.conjunction()]
+        while self.take("OR"):
+            parts.append(self.conjunction())
+        return parts[0] if len(parts) == 1 else Or(tuple(parts))
+
+    def conjunction(self) -> Term:
+        parts = [self.neighbours()]
+        while self.take("AND"):
+            parts.append(self.neighbours())
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+    def neighbours(self) -> Term:
+        near: list[Term] = []
+        nots: list[Term] = []
+        while (piece := self.peek()) is not None and piece.kind not in (")", "AND", "OR"):
+            part = self.unary()
+            if isinstance(part, Not):
+                nots.append(part)
+                continue
+            near.append(part)
+            if len(near) > 1 and (bad := next((p for p in near if not _is_local(p)), None)) is not None:
+                raise TermError(
+                    f"{_name(bad)} can't be near something",
+                    piece.column,
+                    "Join the two with AND, or write the group without AND, NOT and fields.",
+                )
+        if not near and not nots:
+            after = self.peek()
+            raise TermError(
+                "a word is missing here",
+                after.column if after else self.end_column,
+                "AND, OR and NOT stand between words; write them as =and, =or, =not to look for the words themselves.",
+            )
+        positive = [near[0]] if len(near) == 1 else [Near(tuple(near))] if near else []
+        parts = positive + nots
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+    def unary(self) -> Term:
+        if piece := self.take("NOT"):
+            part = self.unary() if self.peek() else None
+            if part is None or isinstance(part, Not):
+                raise TermError("NOT must be followed by what may not be there", piece.column, "Such as: -Gaza")
+            return Not(part)
+        if piece := self.take("field"):
+            part = self.unary()
+            if isinstance(part, Not | In):
+                raise TermError(
+                    f"{piece.text}: must be followed by words", piece.column, f"Such as: {piece.text}:hockey"
+                )
+            return In(piece.text, part)  # type: ignore[arg-type]
+        if piece := self.take("("):
+            inner = self.alternatives()
+            if not self.take(")"):
+                raise TermError("this ( is never closed", piece.column, "Close it with ).")
+            return inner
+        piece = self.take("word", "phrase")
+        if piece is None:
+            after = self.peek()
+            raise TermError("a word is missing here", after.column if after else self.end_column)
+        return _leaf(piece)
+
+
+def _leaf(piece: _Piece) -> Term:
+    cased = piece.kind == "phrase" and piece.exact
+    words = tuple(
+        Word(piece.text[token.start : token.end], exact=piece.exact, cased=cased, prefix=piece.prefix)
+        for token in tokenise(piece.text)
+    )
+    if not words:
+        raise TermError(f"there is no word in {piece.text!r}", piece.column, "Only letters and digits are looked for.")
+    if piece.slop is not None:
+        return Near(words, within_words=len(words) + piece.slop)
+    return words[0] if len(words) == 1 else Phrase(words)
+
+
+def _is_local(term: Term) -> bool:
+    """Whether `term` has a place in the text, so that something can be near it."""
+    match term:
+        case Word() | Phrase():
+            return True
+        case Near(parts) | Or(parts):
+            return all(map(_is_local, parts))
+        case _:
+            return False
+
+
+def _says_something(term: Term) -> bool:
+    match term:
+        case Not():
+            return False
+        case And(parts):
+            return any(map(_says_something, parts))
+        case Or(parts):
+            return all(map(_says_something, parts))
+        case In(part=part):
+            return _says_something(part)
+        case _:
+            return True
+
+
+def _name(term: Term) -> str:
+    match term:
+        case In(field=field):
+            return f"a {field}: group"
+        case _:
+            return "a group with AND or NOT"

@@ -1,0 +1,174 @@
+"""YAML with places: what a file says, and the line and column where it says it.
+
+`yaml.compose` keeps every scalar as the text that was written (`at: 22:00` is no number of minutes here) and knows
+where each node stands; pydantic then checks the values, and its complaints are brought back to those places.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from daemon.errors import ConfigError, Problem
+
+M = TypeVar("M", bound=BaseModel)
+Where = tuple[str | int, ...]
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+
+@dataclass
+class YamlFile:
+    """A file's values with the place of every key and value, and the problems found in it so far."""
+
+    name: str
+    lines: list[str]
+    values: Any = None
+    keys: dict[Where, tuple[int, int]] = field(default_factory=dict)
+    places: dict[Where, tuple[int, int]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, where: Where, message: str, hint: str = "", *, at_key: bool = False) -> None:
+        """Notes a problem at a key or value; at the nearest enclosing place where it has none of its own."""
+        line, column = self._place(where, at_key)
+        self.problems.append(Problem(self.name, line, column, message, hint))
+
+    def problem_in_block(self, where: Where, row: int, text: str, column: int, message: str, hint: str) -> None:
+        """Notes a problem in line `row` (from 0) of a text block, at a column (from 1) of `text`, with a caret."""
+        line, start = self._place(where, at_key=False)
+        for candidate in range(line - 1, len(self.lines)):
+            if self._is_row(candidate, line, row, text):
+                line, start = candidate + 1, self.lines[candidate].index(text) + 1
+                break
+        caret = f"{text}\n    {' ' * (column - 1)}^ {hint}".rstrip()
+        self.problems.append(Problem(self.name, line, start + column - 1, message, caret))
+
+    def _is_row(self, candidate: int, line: int, row: int, text: str) -> bool:
+        return candidate >= line - 1 + row and text in self.lines[candidate]
+
+    def _place(self, where: Where, at_key: bool) -> tuple[int, int]:
+        if at_key and where in self.keys:
+            return self.keys[where]
+        while where and where not in self.places:
+            where = where[:-1]
+        return self.places.get(where, (1, 1))
+
+
+def read_yaml(path: Path, name: str | None = None) -> YamlFile:
+    """Reads one YAML document. A file that can't be read or is no YAML has its problems noted, and no values."""
+    file = YamlFile(name or str(path), [])
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        file.problems.append(Problem(file.name, 0, 0, f"can't be read: {error.strerror}"))
+        return file
+    except UnicodeDecodeError as error:
+        file.problems.append(Problem(file.name, 0, 0, f"is not UTF-8 (byte {error.start})", "Save it as UTF-8."))
+        return file
+    file.lines = text.splitlines()
+    try:
+        node = yaml.compose(text, Loader=_LOADER)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        reason = getattr(error, "problem", None) or str(error)
+        file.problems.append(Problem(file.name, line, column, f"is no YAML: {reason}", "Check indentation and quotes."))
+        return file
+    if node is not None:
+        file.values = _value(file, node, ())
+    return file
+
+
+def validate(file: YamlFile, model: type[M]) -> M | None:
+    """The file's values as `model`; None when they are none, with every complaint noted at its place."""
+    if file.problems:
+        return None
+    try:
+        return model.model_validate(file.values if file.values is not None else {})
+    except ValidationError as error:
+        for one in error.errors():
+            _complain(file, model, one)
+        return None
+
+
+def raise_problems(*files: YamlFile) -> None:
+    """Raises ConfigError with every problem noted in these files, if there is any."""
+    if problems := [problem for file in files for problem in file.problems]:
+        raise ConfigError(problems)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`Did you mean "feeds"?`, or what there is to choose from."""
+    choices = sorted(known)
+    if close := difflib.get_close_matches(word, choices, n=1, cutoff=0.6):
+        return f"Did you mean {close[0]!r}?"
+    return f"There is: {', '.join(choices)}." if choices else ""
+
+
+def _value(file: YamlFile, node: yaml.Node, where: Where) -> Any:
+    file.places[where] = (node.start_mark.line + 1, node.start_mark.column + 1)
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(file, node, where)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(file, child, (*where, at)) for at, child in enumerate(node.value)]
+    written_plain = getattr(node, "style", None) is None
+    return None if written_plain and node.value in _NULLS else node.value
+
+
+def _mapping(file: YamlFile, node: yaml.MappingNode, where: Where) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+        if key in values:
+            before = file.keys[(*where, key)][0]
+            hint = f"It stands in line {before} already; the second one would silently win."
+            file.problems.append(Problem(file.name, *place, f"{key!r} stands here twice", hint))
+            continue
+        file.keys[(*where, key)] = place
+        values[key] = _value(file, value_node, (*where, key))
+    return values
+
+
+def _complain(file: YamlFile, model: type[BaseModel], error: Mapping[str, Any]) -> None:
+    where: Where = tuple(error["loc"])
+    key = str(where[-1]) if where else ""
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(model, where[:-1])
+        file.problem(where, f"unknown key {key!r}", nearest(key, known), at_key=True)
+    elif error["type"] == "missing":
+        file.problem(where[:-1], f"{key!r} is missing", at_key=True)
+    else:
+        message = error["msg"].removeprefix("Value error, ")
+        message, _, hint = message.partition("\n")
+        label = ".".join(map(str, where))
+        file.problem(where, f"{label}: {message}" if label else message, hint.strip())
+
+
+def _fields_at(model: type[BaseModel], where: Where) -> list[str]:
+    """The keys that may stand at a place of the model."""
+    current: Any = model
+    for step in where:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            info = current.model_fields.get(str(step)) or next(
+                (one for one in current.model_fields.values() if one.alias == step), None
+            )
+            current = info.annotation if info else None
+        else:
+            current = next(reversed(get_args(current)), None)
+        while current is not None and not isinstance(current, type) and _is_optional(current):
+            current = next(one for one in get_args(current) if one is not type(None))
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return [info.alias or name for name, info in current.model_fields.items()]
+    return []
+
+
+def _is_optional(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)

@@ -1,0 +1,103 @@
+"""The table below is the architecture's picture: a module imports only from lines below its own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import daemon
+
+LAYERS = """
+__main__
+cli
+cli_watch cli_log cli_digest
+cli_options scheduling
+console assembly
+backtest
+delivery
+service
+── shell: touches the world
+mailing knowledge queries
+projections locks fetching settings
+tables feedsfile
+yamlfiles
+eventlog
+── core: no network, disk, clock or randomness
+decisions rendering
+matching digests
+terms items
+words events
+rules
+claims
+errors
+"""
+# The one thing that the shell gives the core: nothing. What the core may use of the standard library is listed here.
+CORE_MAY_NOT_IMPORT = {
+    *("asyncio", "httpx", "os", "pathlib", "random", "secrets", "socket", "sqlalchemy", "sqlite3", "sqlmodel"),
+    *("subprocess", "tempfile", "threading", "time", "urllib.request", "uuid"),
+}
+ONLY_IN = {
+    "feedparser": {"items"},
+    "httpx": {"fetching", "backtest"},
+    "aiosmtplib": {"mailing"},
+    "apscheduler": {"scheduling"},
+    "sqlmodel": {"eventlog", "tables"},
+    "sqlalchemy": {"eventlog", "projections", "knowledge", "queries"},
+    "yaml": {"yamlfiles"},
+    "typer": {"cli", "cli_options", "cli_watch", "cli_log", "cli_digest"},
+    "lemminflect": {"words"},
+}
+
+PACKAGE = Path(daemon.__file__).parent
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+RANK = {
+    module: rank
+    for rank, line in enumerate(reversed(LAYERS.strip().splitlines()))
+    if not line.startswith("──")
+    for module in line.split()
+}
+CORE = {module for module, rank in RANK.items() if rank < RANK["eventlog"]}
+
+
+def imports_of(module: str) -> set[str]:
+    """The full names of all that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            found |= {f"{base}.{alias.name}" for alias in node.names} | {base}
+    return found
+
+
+def our_imports_of(module: str) -> set[str]:
+    names = {name.removeprefix("daemon.").split(".")[0] for name in imports_of(module) if name.startswith("daemon.")}
+    return names & set(MODULES)
+
+
+def test_the_picture_names_every_module() -> None:
+    assert sorted(RANK) == MODULES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_lower_lines(module: str) -> None:
+    upwards = {other for other in our_imports_of(module) if RANK[other] >= RANK[module]}
+    assert not upwards, f"{module} imports {sorted(upwards)}, which do not stand below it"
+
+
+@pytest.mark.parametrize("module", sorted(CORE))
+def test_the_core_touches_nothing_outside(module: str) -> None:
+    assert not imports_of(module) & CORE_MAY_NOT_IMPORT
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IN))
+def test_a_library_that_may_be_replaced_is_known_in_few_places(library: str) -> None:
+    users = {module for module in MODULES if any(name.split(".")[0] == library for name in imports_of(module))}
+    assert users == ONLY_IN[library]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_holds_one_idea(module: str) -> None:
+    lines = (PACKAGE / f"{module}.py").read_text(encoding="utf-8").count("\n")
+    assert lines <= 450, f"{module} has {lines} lines: does it hold two ideas?"
