@@ -13,6 +13,7 @@ from daemon import assembly, console, queries
 from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded
 from daemon.delivery import prepare_due, prepare_now
 from daemon.delivery import preview as preview_digest
+from daemon.delivery import resend as prepare_again
 from daemon.errors import ClaimwatchError
 from daemon.events import DigestPrepared, DigestSkipped, Recorded
 from daemon.rendering import unpack
