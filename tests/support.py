@@ -81,7 +81,8 @@ def rules(*parts: FeedRule | ClaimRule | DigestRule, **fields: Any) -> Rules:
 def rss(*items: Item, title: str = "The Gazette") -> bytes:
     """An RSS 2.0 document of these items, in this order."""
     rows = "".join(f"<item>{_fields(one)}</item>" for one in items)
-    return f'<?xml version="1.0"?><rss version="2.0"><channel><title>{escape(title)}</title>{rows}</channel></rss>'.encode()
+    channel = f"<channel><title>{escape(title)}</title>{rows}</channel>"
+    return f'<?xml version="1.0"?><rss version="2.0">{channel}</rss>'.encode()
 
 
 def _fields(one: Item) -> str:
