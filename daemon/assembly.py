@@ -33,7 +33,14 @@ class Installation:
     @cached_property
     def post(self) -> Post:
         mail = self.settings.mail
-        return Post(self.settings.templates, mail.sender, mail.domain, self.settings.addresses, carrier_for(mail))
+        return Post(
+            self.settings.templates,
+            self.settings.shipped_templates,
+            mail.sender,
+            mail.domain,
+            self.settings.addresses,
+            carrier_for(mail),
+        )
 
     @cached_property
     def maildir_post(self) -> Post:

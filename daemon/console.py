@@ -19,7 +19,7 @@ from rich.table import Table
 
 from daemon.digests import MatchToTell
 from daemon.events import DeliveryAccepted, DeliveryDeferred, DeliveryRefused, Recorded
-from daemon.fetching import Changed, Failed, Gone, Unchanged
+from daemon.fetching import Failed, Gone
 from daemon.service import Polled
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -48,6 +48,7 @@ class RoundReport:
     def __init__(self) -> None:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        self._said = False
 
     def begin(self, feeds: int) -> None:
         """A round of `feeds` polls begins."""
@@ -61,27 +62,23 @@ class RoundReport:
         """One feed was polled."""
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task)
-        if polled.recorded:
+        if polled.new_items or polled.revised_items:
             err.print(_polled_line(polled))
 
     def end(self, results: Sequence[Polled]) -> None:
-        """The round is over."""
+        """The round is over. The first one is always told; a later one when it brought news."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        say_round(results)
+        if not self._said or any(polled.recorded for polled in results):
+            say_round(results)
+        self._said = True
 
 
 def _polled_line(polled: Polled) -> str:
-    match polled.outcome:
-        case Failed(reason, detail):
-            return f"  [yellow]{polled.feed}[/]: {escape(_why(reason, detail))}"
-        case Gone():
-            return f"  [yellow]{polled.feed}[/]: gone for good (410)"
-        case Changed() | Unchanged():
-            matched = ", ".join(escape(claim) for claim in sorted(set(polled.matched_claims)))
-            found = f"{polled.new_items} new" + (f", {polled.revised_items} revised" if polled.revised_items else "")
-            return f"  {polled.feed}: {found}" + (f" → [bold]{matched}[/]" if matched else "")
+    matched = ", ".join(escape(claim) for claim in sorted(set(polled.matched_claims)))
+    found = f"{polled.new_items} new" + (f", {polled.revised_items} revised" if polled.revised_items else "")
+    return f"  {polled.feed}: {found}" + (f" → [bold]{matched}[/]" if matched else "")
 
 
 def say_round(results: Sequence[Polled]) -> None:

@@ -32,6 +32,8 @@ OLD_AT_FIRST_POLL = timedelta(days=7)
 FUTURE_TOLERANCE = timedelta(days=2)
 """A zone set wrong puts an item hours ahead; a date further ahead than this is no date."""
 LONGEST_PAUSE = timedelta(hours=24)
+LONGEST_PAUSE_OFFLINE = timedelta(hours=1)
+"""Where no server answered at all, the fault may be this machine's: a lost network must not cost a day."""
 
 Key = Literal["guid", "link", "title+link", "content"]
 
@@ -128,13 +130,20 @@ def after_gone(feed: KnownFeed, url: str) -> tuple[NewEvent, ...]:
     return _in_stream(f"feed/{feed.id}", feed.version, [FeedGone(url)])
 
 
-def next_poll(feed: str, interval: timedelta, failures: int, now: datetime, not_before: datetime | None) -> datetime:
-    """When to ask a feed again: its interval, doubled for each failure in a row up to a day, never before `not_before`.
+def next_poll(
+    feed: str,
+    interval: timedelta,
+    failures: int,
+    now: datetime,
+    not_before: datetime | None = None,
+    longest: timedelta = LONGEST_PAUSE,
+) -> datetime:
+    """When to ask a feed again: after its interval, doubled from the second failure in a row on up to `longest`.
 
-    A tenth of the interval is spread by the feed's name, so that feeds drift apart; the same feed gets the same part.
+    Never before `not_before`. Up to a tenth is added by the feed's name, so that feeds drift apart and stay there.
     """
-    pause: timedelta = min(interval * (1 << min(failures, 16)), max(LONGEST_PAUSE, interval))
-    spread = int.from_bytes(hashlib.sha256(feed.encode()).digest()[:4]) / 2**32
+    pause: timedelta = min(interval * (1 << min(max(failures - 1, 0), 16)), max(longest, interval))
+    spread = int.from_bytes(hashlib.sha256(feed.encode()).digest()[:4], "big") / 2**32
     due = now + pause * (1 + spread / 10)
     return max(due, not_before) if not_before else due
 

@@ -53,6 +53,7 @@ class Post:
     """How digests look and leave: templates, the sender's address, and whose each recipient id is."""
 
     templates: Mapping[str, str]
+    shipped_templates: Mapping[str, str]
     sender: str
     domain: str
     addresses: Mapping[str, str]
@@ -108,7 +109,7 @@ def preview(watch: Watch, post: Post, name: str, recipient: str | None = None) -
             Subscription(name, recipient or rule.recipients[0], 0, now, None),
         )
         view = _compose(connection, watch, rule, one, now, (), _untold(connection, watch, rule, one), now)
-    return view, render(view, post.templates)
+    return view, _render(view, post)
 
 
 def resend(watch: Watch, post: Post, name: str, recipient: str, since: datetime | None) -> list[Recorded]:
@@ -206,13 +207,14 @@ def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> Di
 
 
 def _render(view: DigestView, post: Post) -> Rendered:
+    """By the user's templates, or by the shipped ones where those fail: a slip in a template must not cost a digest."""
     try:
         return render(view, post.templates)
     except TemplateError as error:
-        raise ClaimwatchError(
-            f"a template in alerts/ can't be filled: {error}",
-            hint="Mend it, or take your own copy away so that the shipped one is used; the digest stays due.",
-        ) from error
+        line = getattr(error, "lineno", None)
+        place = f"{getattr(error, 'name', None) or 'alerts/'}" + (f", line {line}" if line else "")
+        logger.error("action=template_failed %s: %s; the shipped templates are used instead", place, error)
+        return render(view, post.shipped_templates)
 
 
 def coverage(connection: Connection, since: datetime, until: datetime) -> Coverage:

@@ -72,13 +72,15 @@ class Gone:
 class Failed:
     """No document. `reason` is the kind of failure and stays the same while it lasts; `hint` is what can be done.
 
-    `not_before` is when the server lets itself be asked again (429 or 503 with Retry-After).
+    `not_before` is when the server lets itself be asked again (429 or 503 with Retry-After); `offline` says that no
+    server was reached at all, so that the fault may be this machine's.
     """
 
     reason: str
     detail: str
     hint: str
     not_before: datetime | None = None
+    offline: bool = False
 
 
 Outcome: TypeAlias = Changed | Unchanged | Gone | Failed
@@ -251,13 +253,13 @@ def _network_failure(error: Exception) -> Failed:
     detail = " ".join(str(error).split()) or type(error).__name__
     again = "It is tried again by itself."
     if isinstance(error, httpx.ConnectError) and ("Name or service" in detail or "name resolution" in detail.lower()):
-        return Failed("name not found", detail, f"Check the address and this machine's network. {again}")
+        return Failed("name not found", detail, f"Check the address and this machine's network. {again}", offline=True)
     if "CERTIFICATE" in detail.upper() or isinstance(error, ssl.SSLError):
         return Failed("tls", detail, "The site's certificate does not hold; check this machine's clock and CA store.")
     if isinstance(error, httpx.TimeoutException):
         return Failed("timeout", detail, f"The site is slow or does not answer. {again}")
     if isinstance(error, httpx.ConnectError | OSError):
-        return Failed("no connection", detail, f"Check this machine's network. {again}")
+        return Failed("no connection", detail, f"Check this machine's network. {again}", offline=True)
     if isinstance(error, httpx.TransportError):
         return Failed("broken answer", detail, again)
     return Failed("broken answer", detail, f"Check the address in feeds.yaml. {again}")

@@ -31,11 +31,17 @@ from daemon.settings import Polling, Settings
 logger = logging.getLogger(__name__)
 
 POLL_TICK = timedelta(seconds=5)
+MAIL_TICK_AT_LEAST = timedelta(seconds=1)
 MAIL_TICK_AT_MOST = timedelta(seconds=60)
 RULES_TICK = timedelta(seconds=5)
+PAUSE_AFTER_FAULT = timedelta(seconds=30)
 STOP_GRACE_SECONDS = 4.0
 STEP_CHECK_SECONDS = 5.0
 CLOCK_STEP_SECONDS = 30.0
+
+
+Tick = Callable[[], Awaitable[timedelta]]
+"""Does what is due and says how long it can wait until it is called again."""
 
 
 @dataclass
@@ -58,6 +64,7 @@ class Daemon:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _reason: str = ""
     _rules_seen: object = None
+    _under_way: set[asyncio.Task[object]] = field(default_factory=set)
 
     async def run(self) -> None:
         """Watches until SIGTERM or SIGINT; the transaction in hand is finished, and the stop is recorded."""
@@ -65,7 +72,7 @@ class Daemon:
         scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
-        ticks: dict[str, Callable[[], Awaitable[datetime]]] = {
+        ticks: dict[str, Tick] = {
             "poll": self._poll_tick,
             "mail": self._mail_tick,
             "rules": self._rules_tick,
@@ -73,16 +80,16 @@ class Daemon:
         if watchdog := _watchdog_pause():
             ticks["watchdog"] = lambda: self._watchdog_tick(watchdog)
         for name, tick in ticks.items():
-            _arm(scheduler, name, tick, self.clock.now())
+            self._arm(scheduler, name, tick, timedelta(0))
         self._listen(asyncio.get_running_loop())
         scheduler.start()
         notify(f"READY=1\nSTATUS=watching {len(self.watch.rules.polled_feeds)} feeds")
         try:
-            await self._until_stopped(lambda: _rearm(scheduler, ticks, self.clock))
+            await self._until_stopped(lambda: self._rearm(scheduler, ticks))
         finally:
             notify("STOPPING=1")
             scheduler.shutdown(wait=False)
-            await _finish(STOP_GRACE_SECONDS)
+            await self._finish(STOP_GRACE_SECONDS)
             self._record(WatchStopped(self._reason or "stopped"))
 
     def stop(self, reason: str) -> None:
@@ -119,7 +126,7 @@ class Daemon:
                     ahead += step
                     rearm()
 
-    async def _poll_tick(self) -> datetime:
+    async def _poll_tick(self) -> timedelta:
         feeds = due_feeds(self.watch)
         if feeds:
             self.before_round(len(feeds))
@@ -127,27 +134,24 @@ class Daemon:
                 at_once = self.settings.polling.at_once
                 polled = await poll(self.watch, fetcher, feeds, at_once=at_once, told=self.told)
             self.after_round(polled)
-        return self.clock.now() + POLL_TICK
+        return POLL_TICK
 
-    async def _mail_tick(self) -> datetime:
-        try:
-            prepare_due(self.watch, self.post)
-        except ClaimwatchError as error:
-            logger.error("action=prepare_failed: %s", error)
+    async def _mail_tick(self) -> timedelta:
+        prepare_due(self.watch, self.post)
         outcomes = await deliver(self.watch, self.post)
         if outcomes:
             self.after_mail(outcomes)
-        now = self.clock.now()
-        return min(max(next_due_time(self.watch) or now + MAIL_TICK_AT_MOST, now), now + MAIL_TICK_AT_MOST)
+        due = next_due_time(self.watch)
+        return min(max(due - self.clock.now(), MAIL_TICK_AT_LEAST), MAIL_TICK_AT_MOST) if due else MAIL_TICK_AT_MOST
 
-    async def _rules_tick(self) -> datetime:
+    async def _rules_tick(self) -> timedelta:
         if _stamp(self.settings) != self._rules_seen:
             self._reload()
-        return self.clock.now() + RULES_TICK
+        return RULES_TICK
 
-    async def _watchdog_tick(self, pause: timedelta) -> datetime:
+    async def _watchdog_tick(self, pause: timedelta) -> timedelta:
         notify("WATCHDOG=1")
-        return self.clock.now() + pause
+        return pause
 
     def _reload(self) -> None:
         """Takes up an edited feeds.yaml whole, or keeps the rules in force and says what is wrong with the new ones."""
@@ -161,15 +165,38 @@ class Daemon:
         if changed := record_rules(self.watch):
             logger.info("action=rules_changed position=%d", changed.position)
 
+    def _arm(self, scheduler: AsyncIOScheduler, name: str, tick: Tick, pause: timedelta) -> None:
+        async def run_and_rearm() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._under_way.add(task)
+            try:
+                following = await tick()
+            except Exception:
+                # The one broad except: a tick that fails is told, and tried again.
+                logger.exception("action=tick_failed tick=%s", name)
+                following = PAUSE_AFTER_FAULT
+            finally:
+                self._under_way.discard(task)
+            if not self._stop.is_set():
+                self._arm(scheduler, name, tick, following)
 
-async def _finish(seconds: float) -> None:
-    """Lets what is under way end by itself (a message half sent would be repeated), then ends the rest."""
-    running = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
-    if running:
-        _, running = await asyncio.wait(running, timeout=seconds)
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+        scheduler.add_job(run_and_rearm, "date", run_date=datetime.now(UTC) + pause, id=name, replace_existing=True)
+
+    def _rearm(self, scheduler: AsyncIOScheduler, ticks: dict[str, Tick]) -> None:
+        for name, tick in ticks.items():
+            # A tick that is running has no job; it arms itself when it is done.
+            if scheduler.get_job(name):
+                self._arm(scheduler, name, tick, timedelta(0))
+
+    async def _finish(self, seconds: float) -> None:
+        """Lets what is under way end by itself (a message half sent would be repeated), then ends the rest."""
+        running = set(self._under_way)
+        if running:
+            _, running = await asyncio.wait(running, timeout=seconds)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def notify(state: str) -> None:
@@ -188,25 +215,6 @@ def _fetcher(polling: Polling) -> AbstractAsyncContextManager[Fetcher]:
         most_bytes=polling.most_bytes,
         host_pause_seconds=polling.host_pause_seconds,
     )
-
-
-def _arm(scheduler: AsyncIOScheduler, name: str, tick: Callable[[], Awaitable[datetime]], at: datetime) -> None:
-    async def run_and_rearm() -> None:
-        try:
-            following = await tick()
-        except Exception:
-            logger.exception("action=tick_failed tick=%s", name)
-            following = datetime.now(UTC) + timedelta(seconds=30)
-        _arm(scheduler, name, tick, following)
-
-    scheduler.add_job(run_and_rearm, "date", run_date=at, id=name, replace_existing=True)
-
-
-def _rearm(scheduler: AsyncIOScheduler, ticks: dict[str, Callable[[], Awaitable[datetime]]], clock: Clock) -> None:
-    for name, tick in ticks.items():
-        # A tick that is running has no job; it arms itself when it is done.
-        if scheduler.get_job(name):
-            _arm(scheduler, name, tick, clock.now())
 
 
 def _stamp(settings: Settings) -> object:

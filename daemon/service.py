@@ -17,7 +17,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from daemon import knowledge, queries
-from daemon.decisions import AfterChange, KnownFeed, after_change, after_failure, after_gone, after_unchanged, next_poll
+from daemon.decisions import (
+    LONGEST_PAUSE,
+    LONGEST_PAUSE_OFFLINE,
+    AfterChange,
+    KnownFeed,
+    after_change,
+    after_failure,
+    after_gone,
+    after_unchanged,
+    next_poll,
+)
 from daemon.errors import StreamConflict
 from daemon.eventlog import EventLog
 from daemon.events import ItemRevised, ItemSeen, NewEvent, Recorded, RulesChanged
@@ -203,7 +213,9 @@ def _next_state(
     """The poll cache after an outcome. A failure keeps all that a next conditional request needs."""
     failures = before.failures + 1 if isinstance(outcome, Failed | Gone) else 0
     not_before = outcome.not_before if isinstance(outcome, Failed) else None
-    due = next_poll(feed.id, timedelta(seconds=feed.interval_seconds), failures, now, not_before)
+    offline = isinstance(outcome, Failed) and outcome.offline
+    longest = LONGEST_PAUSE_OFFLINE if offline else LONGEST_PAUSE
+    due = next_poll(feed.id, timedelta(seconds=feed.interval_seconds), failures, now, not_before, longest)
     state = replace(before, url=feed.url, polled_at=now, next_due=due, failures=failures)
     match outcome:
         case Changed():

@@ -71,6 +71,7 @@ class Settings:
     mail: Mail
     polling: Polling
     templates: Mapping[str, str]
+    shipped_templates: Mapping[str, str]
     seeds: tuple[Seed, ...]
     unwatched: tuple[str, ...]
 
@@ -103,7 +104,8 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         addresses=addresses,
         mail=mail,
         polling=Polling(timeout_seconds=entries.polling.timeout, most_bytes=entries.polling.most_bytes),
-        templates=load_templates(path.parent),
+        templates=load_templates(path.parent / "alerts"),
+        shipped_templates=load_templates(shipped("alerts")),
         seeds=seeds,
         unwatched=tuple(id for id in claims if id not in entries.claims or not entries.claims[id].terms),
     )
@@ -134,11 +136,11 @@ def default_state() -> Path:
     return Path(given) if given else user_state_path("claimwatch")
 
 
-def load_templates(beside: Path) -> dict[str, str]:
-    """The templates of digests: the user's own in `alerts/` beside feeds.yaml, one by one, else the shipped ones."""
+def load_templates(folder: Path) -> dict[str, str]:
+    """The templates of digests: those in this folder (`alerts/` beside feeds.yaml), else the shipped ones."""
     templates = {}
     for name in TEMPLATE_NAMES:
-        own = beside / "alerts" / name
+        own = folder / name
         templates[name] = (own if own.is_file() else shipped("alerts") / name).read_text(encoding="utf-8")
     return templates
 

@@ -27,7 +27,7 @@ from daemon.items import Item
 from daemon.mailing import Carrier, MaildirCarrier
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.service import Watch
-from daemon.settings import load_templates
+from daemon.settings import load_templates, shipped
 
 NOW = datetime(2025, 3, 19, 12, 0, tzinfo=UTC)
 ADDRESS = "analyst@example.org"
@@ -119,7 +119,8 @@ def move_on(watch: Watch, by: timedelta) -> None:
 def post(folder: Path, carrier: Carrier | None = None, addresses: Sequence[str] = (ADDRESS,)) -> Post:
     """Mail into a Maildir of this folder, by the shipped templates."""
     return Post(
-        templates=load_templates(folder),
+        templates=load_templates(shipped("alerts")),
+        shipped_templates=load_templates(shipped("alerts")),
         sender="claimwatch@example.org",
         domain="example.org",
         addresses={recipient_id(address): address for address in addresses},

@@ -1,0 +1,255 @@
+"""The daemon as it runs: real signals, a real notification socket, a real web server; the calendar in shifted time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from daemon.assembly import Installation, verify, writing
+from daemon.eventlog import EventLog, read
+from daemon.events import Recorded
+from daemon.scheduling import Daemon, notify
+from daemon.service import Watch
+from tests.support import Answer, WebServer, item, rss
+
+CONFIG = """
+feeds: {{ gazette: {url} }}
+claims:
+  prisoner-exchange: {{terms: "prisoner exchange"}}
+digests:
+  daily: {{at: "07:30", timezone: UTC}}
+"""
+NEWS = rss(item("Prisoner exchange agreed"))
+LONGEST_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class ShiftedClock:
+    """The machine's clock, moved by a fixed span: the day begins when the test wants it to."""
+
+    by: timedelta
+
+    @classmethod
+    def starting_at(cls, moment: datetime) -> ShiftedClock:
+        return cls(moment - datetime.now(UTC))
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.by
+
+
+def write_config(folder: Path, text: str) -> Path:
+    path = folder / "feeds.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def daemon_of(installation: Installation, clock: ShiftedClock, **callbacks: Callable[..., object]) -> Daemon:
+    watch = replace(installation.watch, clock=clock)
+
+    def reload() -> tuple[object, Watch, object]:
+        settings, fresh, post = installation.reloaded()
+        return settings, replace(fresh, clock=clock), post
+
+    return Daemon(watch, installation.post, installation.settings, reload, clock=clock, **callbacks)  # type: ignore[arg-type]
+
+
+def run_until_stopped(daemon: Daemon) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(daemon.run(), LONGEST_SECONDS)
+
+    asyncio.run(bounded())
+
+
+def kinds(log: EventLog) -> list[str]:
+    with log.reading() as connection:
+        return [one.event.kind for one in read(connection)]
+
+
+@contextmanager
+def notifications(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(folder / "notify"))
+        server.settimeout(LONGEST_SECONDS)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+        yield server
+
+
+def test_a_digest_goes_out_when_its_time_comes(tmp_path: Path, web: WebServer) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    delivered: list[Recorded] = []
+    with writing(config, tmp_path / "state", "run") as installation:
+        clock = ShiftedClock.starting_at(datetime(2025, 3, 20, 7, 29, 57, tzinfo=UTC))
+
+        def stop(outcomes: list[Recorded]) -> None:
+            delivered.extend(outcomes)
+            daemon.stop("seen enough")
+
+        daemon = daemon_of(installation, clock, after_mail=stop)
+        run_until_stopped(daemon)
+        verify(installation.log)
+        log_kinds = kinds(installation.log)
+    assert [one.event.kind for one in delivered] == ["delivery_accepted"]
+    assert delivered[0].id.endswith("/2025-03-20T07:30:00Z")
+    assert len(list((tmp_path / "state" / "Maildir" / "new").iterdir())) == 1
+    assert log_kinds[:4] == ["watch_started", "rules_changed", "item_seen", "claim_matched"]
+    assert log_kinds[-1] == "watch_stopped"
+
+
+def test_an_edited_file_is_taken_up_and_a_broken_one_refused(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = web.serve("/feed.xml", NEWS)
+    config = write_config(tmp_path, CONFIG.format(url=url))
+    with writing(config, tmp_path / "state", "run") as installation:
+        polled: list[str] = []
+
+        def after_round(results: list[object]) -> None:
+            polled.extend(one.feed for one in results)  # type: ignore[attr-defined]
+            if polled == ["gazette"]:
+                write_config(tmp_path, "feeds: [this is no feed]\n")
+                os.kill(os.getpid(), signal.SIGHUP)
+                second = web.serve("/second.xml", rss(item("Another prisoner exchange")))
+                write_config(tmp_path, CONFIG.format(url=url).replace("feeds: {", f"feeds: {{ second: {second},"))
+            else:
+                daemon.stop("seen enough")
+
+        daemon = daemon_of(installation, ShiftedClock(timedelta(0)), after_round=after_round)
+        run_until_stopped(daemon)
+        log_kinds = kinds(installation.log)
+    assert polled == ["gazette", "second"]
+    assert log_kinds.count("rules_changed") == 2
+    assert log_kinds.count("item_seen") == 2
+
+
+def test_a_refused_file_leaves_the_rules_in_force(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    with writing(config, tmp_path / "state", "run") as installation:
+
+        def after_round(_results: list[object]) -> None:
+            write_config(tmp_path, "feeds: [this is no feed]\n")
+            os.kill(os.getpid(), signal.SIGHUP)
+            asyncio.get_running_loop().call_later(0.5, daemon.stop, "seen enough")
+
+        daemon = daemon_of(installation, ShiftedClock(timedelta(0)), after_round=after_round)
+        run_until_stopped(daemon)
+        assert kinds(installation.log).count("rules_changed") == 1
+        assert daemon.watch.rules == installation.settings.rules
+    assert "action=rules_refused" in caplog.text
+    assert "feeds.yaml:1:8" in caplog.text
+
+
+def test_a_tick_that_fails_is_told_and_the_others_go_on(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    with writing(config, tmp_path / "state", "run") as installation:
+
+        def fail(_results: list[object]) -> None:
+            raise RuntimeError("this round's report is broken")
+
+        clock = ShiftedClock.starting_at(datetime(2025, 3, 20, 7, 29, 57, tzinfo=UTC))
+        daemon = daemon_of(installation, clock, after_round=fail, after_mail=lambda _outcomes: daemon.stop("enough"))
+        run_until_stopped(daemon)
+        assert "delivery_accepted" in kinds(installation.log)
+    assert "action=tick_failed tick=poll" in caplog.text
+
+
+def test_what_is_under_way_at_a_stop_is_cut_off_after_a_few_seconds(tmp_path: Path, web: WebServer) -> None:
+    url = web.serve("/feed.xml", Answer(NEWS, delay_seconds=LONGEST_SECONDS))
+    config = write_config(tmp_path, CONFIG.format(url=url))
+    with writing(config, tmp_path / "state", "run") as installation:
+        daemon = daemon_of(
+            installation,
+            ShiftedClock(timedelta(0)),
+            before_round=lambda _count: asyncio.get_running_loop().call_later(0.2, daemon.stop, "enough"),
+        )
+        began = time.monotonic()
+        run_until_stopped(daemon)
+        assert time.monotonic() - began < 10
+        assert kinds(installation.log) == ["watch_started", "rules_changed", "watch_stopped"]
+
+
+def test_the_next_start_knows_when_the_watch_was_last_awake(tmp_path: Path, web: WebServer) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    with writing(config, tmp_path / "state", "run") as installation:
+        for _ in range(2):
+            daemon = daemon_of(installation, ShiftedClock(timedelta(0)))
+            daemon.stop("at once")
+            run_until_stopped(daemon)
+        with installation.log.reading() as connection:
+            first, second = read(connection, kinds=("watch_started",))
+            stops = list(read(connection, kinds=("watch_stopped",)))
+    assert first.event.last_awake is None
+    assert second.event.last_awake == stops[0].at
+
+
+def test_systemd_is_told_when_the_watch_is_ready_alive_and_stopping(
+    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    with notifications(tmp_path, monkeypatch) as server, writing(config, tmp_path / "state", "run") as installation:
+        daemon = daemon_of(
+            installation,
+            ShiftedClock(timedelta(0)),
+            after_round=lambda _results: asyncio.get_running_loop().call_later(0.5, daemon.stop, "enough"),
+        )
+        run_until_stopped(daemon)
+        server.setblocking(False)
+        told = []
+        try:
+            while True:
+                told.append(server.recv(1024).decode())
+        except BlockingIOError:
+            pass
+    assert told[0] == "READY=1\nSTATUS=watching 1 feeds"
+    assert told[-1] == "STOPPING=1"
+    assert told[1:-1].count("WATCHDOG=1") >= 2
+    assert set(told[1:-1]) == {"WATCHDOG=1"}
+
+
+def test_without_systemd_nobody_is_told() -> None:
+    notify("READY=1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_stops_cleanly_on_a_signal(
+    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    state = tmp_path / "state"
+    with notifications(tmp_path, monkeypatch) as server:
+        command = [sys.executable, "-m", "daemon", "run", "--state", str(state)]
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.recv(1024).startswith(b"READY=1")
+            process.send_signal(number)
+            out, err = process.communicate(timeout=LONGEST_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 0
+    assert out == ""
+    assert str(state / "Maildir") in err
+    log = EventLog(f"sqlite:///{state / 'claimwatch.sqlite3'}")
+    try:
+        with log.reading() as connection:
+            last = list(read(connection))[-1]
+    finally:
+        log.close()
+    assert last.event.kind == "watch_stopped"
+    assert last.event.reason == number.name
