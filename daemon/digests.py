@@ -207,15 +207,20 @@ def standing(claim: ClaimRule, today: date) -> str:
     """Where a claim stands in time: its age, and what is left until it falls due."""
     age = (today - claim.made).days
     if claim.due is None:
-        return f"made {claim.made.isoformat()}, {_days(age)} ago" if age > 0 else f"made {claim.made.isoformat()}"
+        return f"made {show_day(claim.made)}, {_days(age)} ago" if age > 0 else f"made {show_day(claim.made)}"
     length, left = (claim.due - claim.made).days, (claim.due - today).days
     if left > 0 and age >= 0:
-        return f"day {age} of {length}, due {claim.due.isoformat()}, in {_days(left)}"
+        return f"day {age} of {length}, due {show_day(claim.due)}, in {_days(left)}"
     if left == 0:
-        return f"due today, {claim.due.isoformat()}"
+        return f"due today, {show_day(claim.due)}"
     if left > 0:
-        return f"made {claim.made.isoformat()}, due {claim.due.isoformat()}"
-    return f"was due {claim.due.isoformat()}, {_days(-left)} ago"
+        return f"made {show_day(claim.made)}, due {show_day(claim.due)}"
+    return f"was due {show_day(claim.due)}, {_days(-left)} ago"
+
+
+def show_day(day: date) -> str:
+    """A day for a reader: `18 Mar 2025`, which breaks over no line and leaves no doubt about day and month."""
+    return day.strftime("%-d %b %Y")
 
 
 def _days(count: int) -> str:
@@ -268,7 +273,7 @@ def _excerpt(match: MatchToTell) -> Iterator[Piece]:
 
 def _pieces(text: str, start: int, end: int, spans: Iterable[tuple[int, int]]) -> Iterator[Piece]:
     at = start
-    for first, last in spans:
+    for first, last in _joined(text, spans):
         if first < at or last > end:
             continue
         if first > at:
@@ -277,6 +282,17 @@ def _pieces(text: str, start: int, end: int, spans: Iterable[tuple[int, int]]) -
         at = last
     if at < end:
         yield Piece(_on_one_line(text[at:end]))
+
+
+def _joined(text: str, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Spans with nothing but one space between them as one: a marked phrase reads as a phrase."""
+    joined: list[tuple[int, int]] = []
+    for first, last in spans:
+        if joined and text[joined[-1][1] : first] == " ":
+            joined[-1] = (joined[-1][0], last)
+        else:
+            joined.append((first, last))
+    yield from joined
 
 
 def _on_one_line(text: str) -> str:

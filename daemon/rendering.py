@@ -8,14 +8,14 @@ import textwrap
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 
 from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
 
-from daemon.digests import DigestView, Piece
+from daemon.digests import DigestView, Piece, show_day
 from daemon.items import one_line
 
 SUBJECT_CHARACTERS = 78
@@ -41,7 +41,7 @@ def render(view: DigestView, templates: Mapping[str, str]) -> Rendered:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"moment": _show_moment, "day": _show_day, "fill": _fill, "plain": _show_plain}
+    environment.filters |= {"moment": _show_moment, "fill": _fill, "plain": _show_plain}
     environment.globals |= {"local": lambda moment: moment.astimezone(view.zone)}
     subject = one_line(environment.get_template("subject.txt").render(digest=view))
     return Rendered(
@@ -52,11 +52,7 @@ def render(view: DigestView, templates: Mapping[str, str]) -> Rendered:
 
 
 def _show_moment(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M %Z").strip()
-
-
-def _show_day(moment: datetime | date) -> str:
-    return moment.strftime("%a %-d %b %Y")
+    return f"{show_day(moment)}, {moment.strftime('%H:%M %Z')}"
 
 
 def _show_plain(pieces: Sequence[Piece]) -> str:
@@ -81,7 +77,10 @@ def _fill(text: str, indent: int = 0, first: str | None = None) -> str:
 def _shorten(subject: str) -> str:
     if len(subject) <= SUBJECT_CHARACTERS:
         return subject
-    return subject[: SUBJECT_CHARACTERS - 1].rpartition(" ")[0].rstrip(",") + " …"
+    cut = subject[: SUBJECT_CHARACTERS - 1]
+    # Between two claims where that leaves something to read, else between two words.
+    at = cut.rfind(", ")
+    return (cut[:at] if at > SUBJECT_CHARACTERS // 3 else cut.rpartition(" ")[0] or cut) + " …"
 
 
 # ── the message ──────────────────────────────────────────────────────────────────────────────────────────────────
