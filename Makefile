@@ -36,7 +36,7 @@ test-corpus: $(VENV)/.dev ## all snapshots of the shared corpus, where it is the
 	$(BIN)/pytest -m slow tests/test_corpus.py
 
 bench: $(VENV)/.dev ## what docs/benchmarks.md quotes
-	$(BIN)/python benchmarks/straight_path.py
+	$(BIN)/python -m benchmarks.straight_path
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("claimwatch needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'

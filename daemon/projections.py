@@ -7,12 +7,11 @@ thrown away at any time and come back the same, row for row.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from functools import singledispatch
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, singledispatch
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, select, update
 
 from daemon import events
 from daemon.eventlog import Transaction, read
@@ -44,6 +43,17 @@ PROJECTIONS: tuple[Table, ...] = (
     _digest,
     _digest_match,
     _delivery,
+)
+
+_ONE_MORE_ITEM = (
+    update(_feed)
+    .where(_feed.c.id == bindparam("of_feed"))
+    .values(item_count=_feed.c.item_count + 1, last_item=bindparam("at"))
+)
+_ONE_MORE_MATCH = (
+    update(_claim)
+    .where(_claim.c.id == bindparam("of_claim"))
+    .values(matches=_claim.c.matches + 1, last_match=bindparam("at"))
 )
 
 
@@ -136,8 +146,8 @@ def _(event: events.RulesChanged, recorded: Recorded, connection: Connection) ->
             "enabled": claim.enabled,
             "terms": len(claim.terms),
         }
-        row = upsert(_claim).values(id=claim.id, matches=0, last_match=None, **values)
-        connection.execute(row.on_conflict_do_update(index_elements=["id"], set_=values))
+        if not _update(connection, _claim, {"id": claim.id}, **values):
+            _insert(connection, _claim, id=claim.id, matches=0, last_match=None, **values)
     _put_subscriptions(event, recorded, connection)
 
 
@@ -147,11 +157,11 @@ def _put_feed(connection: Connection, feed: str, url: str, title: str, enabled: 
     fresh = {"state": "new", "since": None, "reason": "", "detail": "", "hint": ""}
     if row is None:
         nothing_yet = {"unfit_keys": "[]", "item_count": 0, "last_item": None, "last_gap": None}
-        connection.execute(insert(_feed).values(id=feed, **values, **fresh, **nothing_yet))
+        _insert(connection, _feed, id=feed, **values, **fresh, **nothing_yet)
         return
     if row.url != url:
         values |= fresh
-    connection.execute(update(_feed).where(_feed.c.id == feed).values(**values))
+    _update(connection, _feed, {"id": feed}, **values)
 
 
 def _put_subscriptions(event: events.RulesChanged, recorded: Recorded, connection: Connection) -> None:
@@ -169,32 +179,30 @@ def _put_subscriptions(event: events.RulesChanged, recorded: Recorded, connectio
         )
     for name, recipient in sorted(wanted - standing):
         values = {"since_position": recorded.position, "since": timestamp(recorded.at), "last_due": None}
-        connection.execute(insert(_subscription).values(digest=name, recipient=recipient, **values))
+        _insert(connection, _subscription, digest=name, recipient=recipient, **values)
 
 
 @_project.register
 def _(event: events.ItemSeen, recorded: Recorded, connection: Connection) -> None:
     at = timestamp(recorded.at)
-    connection.execute(
-        insert(_item).values(
-            id=recorded.id,
-            feed=event.feed,
-            first_seen=at,
-            position=recorded.position,
-            already_there=event.already_there,
-            redacted=False,
-            **_item_text(event, recorded),
-        )
+    _insert(
+        connection,
+        _item,
+        id=recorded.id,
+        feed=event.feed,
+        first_seen=at,
+        position=recorded.position,
+        already_there=event.already_there,
+        redacted=False,
+        **_item_text(event, recorded),
     )
     _put_revision(event, recorded, connection)
-    connection.execute(
-        update(_feed).where(_feed.c.id == event.feed).values(item_count=_feed.c.item_count + 1, last_item=at)
-    )
+    connection.execute(_ONE_MORE_ITEM, {"of_feed": event.feed, "at": at})
 
 
 @_project.register
 def _(event: events.ItemRevised, recorded: Recorded, connection: Connection) -> None:
-    connection.execute(update(_item).where(_item.c.id == recorded.id).values(**_item_text(event, recorded)))
+    _update(connection, _item, {"id": recorded.id}, **_item_text(event, recorded))
     _put_revision(event, recorded, connection)
 
 
@@ -213,53 +221,51 @@ def _item_text(event: events.ItemSeen | events.ItemRevised, recorded: Recorded) 
 
 
 def _put_revision(event: events.ItemSeen | events.ItemRevised, recorded: Recorded, connection: Connection) -> None:
-    connection.execute(
-        insert(_revision).values(
-            position=recorded.position,
-            item=recorded.id,
-            feed=event.feed,
-            guid=event.guid,
-            link=event.link,
-            title=event.title,
-            fingerprint=event.fingerprint,
-        )
+    _insert(
+        connection,
+        _revision,
+        position=recorded.position,
+        item=recorded.id,
+        feed=event.feed,
+        guid=event.guid,
+        link=event.link,
+        title=event.title,
+        fingerprint=event.fingerprint,
     )
 
 
 @_project.register
 def _(event: events.ItemRedacted, recorded: Recorded, connection: Connection) -> None:
     gone = {"title": "", "summary": "", "author": None, "redacted": True, "version": recorded.version}
-    connection.execute(update(_item).where(_item.c.id == recorded.id).values(**gone))
-    connection.execute(update(_revision).where(_revision.c.item == recorded.id).values(title=""))
+    _update(connection, _item, {"id": recorded.id}, **gone)
+    _update(connection, _revision, {"item": recorded.id}, title="")
 
 
 @_project.register
 def _(event: events.ClaimMatched, recorded: Recorded, connection: Connection) -> None:
     at = timestamp(recorded.at)
     evidence = events.to_payload(event)
-    connection.execute(
-        insert(_match).values(
-            position=recorded.position,
-            claim=event.claim,
-            item=event.item,
-            feed=event.feed,
-            at=at,
-            item_version=event.item_version,
-            rules=event.rules,
-            already_there=event.already_there,
-            evidence=json.dumps(json.loads(evidence)["evidence"], ensure_ascii=False),
-            lapsed_at=None,
-        )
+    _insert(
+        connection,
+        _match,
+        position=recorded.position,
+        claim=event.claim,
+        item=event.item,
+        feed=event.feed,
+        at=at,
+        item_version=event.item_version,
+        rules=event.rules,
+        already_there=event.already_there,
+        evidence=json.dumps(json.loads(evidence)["evidence"], ensure_ascii=False),
+        lapsed_at=None,
     )
-    connection.execute(
-        update(_claim).where(_claim.c.id == event.claim).values(matches=_claim.c.matches + 1, last_match=at)
-    )
+    connection.execute(_ONE_MORE_MATCH, {"of_claim": event.claim, "at": at})
 
 
 @_project.register
 def _(event: events.MatchLapsed, recorded: Recorded, connection: Connection) -> None:
-    standing = (_match.c.claim == event.claim) & (_match.c.item == event.item) & _match.c.lapsed_at.is_(None)
-    connection.execute(update(_match).where(standing).values(lapsed_at=timestamp(recorded.at)))
+    standing = {"claim": event.claim, "item": event.item, "lapsed_at": None}
+    _update(connection, _match, standing, lapsed_at=timestamp(recorded.at))
 
 
 @_project.register
@@ -296,7 +302,7 @@ def _(event: events.GapSuspected, recorded: Recorded, connection: Connection) ->
 
 
 def _set_feed(connection: Connection, recorded: Recorded, **values: Any) -> None:
-    connection.execute(update(_feed).where(_feed.c.id == recorded.id).values(**values))
+    _update(connection, _feed, {"id": recorded.id}, **values)
 
 
 @_project.register
@@ -305,18 +311,18 @@ def _(event: events.DigestPrepared, recorded: Recorded, connection: Connection) 
     held = {"digest": recorded.id, "name": event.name, "recipient": event.recipient}
     if event.matches:
         connection.execute(insert(_digest_match), [held | {"match": match} for match in event.matches])
-    connection.execute(
-        insert(_delivery).values(
-            digest=recorded.id,
-            state="prepared",
-            version=recorded.version,
-            attempts=0,
-            prepared_at=timestamp(recorded.at),
-            first_attempt=None,
-            retry_at=None,
-            finished_at=None,
-            answer="",
-        )
+    _insert(
+        connection,
+        _delivery,
+        digest=recorded.id,
+        state="prepared",
+        version=recorded.version,
+        attempts=0,
+        prepared_at=timestamp(recorded.at),
+        first_attempt=None,
+        retry_at=None,
+        finished_at=None,
+        answer="",
     )
 
 
@@ -335,32 +341,31 @@ def _put_digest(
 ) -> None:
     prepared = event if isinstance(event, events.DigestPrepared) else None
     due = timestamp(event.due)
-    connection.execute(
-        insert(_digest).values(
-            id=recorded.id,
-            name=event.name,
-            recipient=event.recipient,
-            due=due,
-            at=timestamp(recorded.at),
-            position=recorded.position,
-            skipped=prepared is None,
-            resent=bool(prepared and prepared.resent),
-            missed=json.dumps([timestamp(missed) for missed in event.missed]),
-            matches=matches,
-            message_id=message_id,
-            subject=prepared.subject if prepared else "",
-        )
+    _insert(
+        connection,
+        _digest,
+        id=recorded.id,
+        name=event.name,
+        recipient=event.recipient,
+        due=due,
+        at=timestamp(recorded.at),
+        position=recorded.position,
+        skipped=prepared is None,
+        resent=bool(prepared and prepared.resent),
+        missed=json.dumps([timestamp(missed) for missed in event.missed]),
+        matches=matches,
+        message_id=message_id,
+        subject=prepared.subject if prepared else "",
     )
     if prepared is None or not prepared.resent:
-        key = (_subscription.c.digest == event.name) & (_subscription.c.recipient == event.recipient)
-        connection.execute(update(_subscription).where(key).values(last_due=due))
+        _update(connection, _subscription, {"digest": event.name, "recipient": event.recipient}, last_due=due)
 
 
 @_project.register
 def _(event: events.DeliveryStarted, recorded: Recorded, connection: Connection) -> None:
-    at = timestamp(recorded.at)
-    first = func.coalesce(_delivery.c.first_attempt, at)
-    _set_delivery(connection, recorded, state="started", attempts=event.attempt, first_attempt=first, retry_at=None)
+    _set_delivery(connection, recorded, state="started", attempts=event.attempt, retry_at=None)
+    untried = {"digest": recorded.id, "first_attempt": None}
+    _update(connection, _delivery, untried, first_attempt=timestamp(recorded.at))
 
 
 @_project.register
@@ -385,6 +390,23 @@ def _(event: events.DeliveryUncertain, recorded: Recorded, connection: Connectio
 
 
 def _set_delivery(connection: Connection, recorded: Recorded, **values: Any) -> None:
-    connection.execute(
-        update(_delivery).where(_delivery.c.digest == recorded.id).values(version=recorded.version, **values)
-    )
+    _update(connection, _delivery, {"digest": recorded.id}, version=recorded.version, **values)
+
+
+def _insert(connection: Connection, table: Table, **values: Any) -> None:
+    connection.execute(insert(table), values)
+
+
+def _update(connection: Connection, table: Table, where: Mapping[str, Any], **values: Any) -> int:
+    """Sets columns in the rows that equal `where` (None is NULL); returns how many there were."""
+    keys = tuple((key, value is None) for key, value in where.items())
+    parameters = {f"where_{key}": value for key, value in where.items() if value is not None}
+    statement = _update_statement(table, keys, tuple(values))
+    return connection.execute(statement, parameters | {f"set_{key}": value for key, value in values.items()}).rowcount
+
+
+@lru_cache
+def _update_statement(table: Table, where: tuple[tuple[str, bool], ...], columns: tuple[str, ...]) -> Update:
+    # Made once for each shape: building it anew for each event took 49 of 69 seconds of a rebuild of 31,495 events.
+    conditions = [table.c[key].is_(None) if null else table.c[key] == bindparam(f"where_{key}") for key, null in where]
+    return update(table).where(*conditions).values({column: bindparam(f"set_{column}") for column in columns})
