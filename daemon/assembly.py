@@ -81,7 +81,12 @@ def reading(config: Path | None, state: Path | None) -> Iterator[Installation]:
 def writing(config: Path | None, state: Path | None, command: str) -> Iterator[Installation]:
     """An installation to write to, as the log's one writer. Raises LogBusy where somebody else writes."""
     settings = load(config, state)
-    settings.state.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClaimwatchError(
+            f"the state folder {settings.state} can't be made: {error.strerror}", hint="Name another with --state."
+        ) from error
     with writer_lock(sqlite_path(settings.database), command), _opened(settings) as installation:
         installation.log.create()
         yield installation

@@ -130,11 +130,13 @@ async def backtest(
     rules = replace(rules, feeds=tuple(feeds.values()))
     with log.reading() as connection:
         polls = knowledge.poll_states(connection)
+        awake = queries.last_awake(connection)
     todo = [snapshot for snapshot in snapshots if _is_wanted(snapshot, since, until, polls.get(snapshot.feed))]
     summary = Summary(len(feeds), matches=Counter({claim.id: 0 for claim in rules.watched_claims}))
     if not todo:
         return summary
-    clock = VirtualClock(todo[0].at)
+    # From where an earlier run ended, so that what fell due in between goes out at its own times.
+    clock = VirtualClock(min(awake, todo[0].at) if awake else todo[0].at)
     watch = Watch.over(log, rules, clock)
     transport = ArchiveTransport()
     record_rules(watch)
@@ -192,8 +194,14 @@ def _walk(archive: Path) -> Iterator[Snapshot]:
     for folder in sorted(path for path in archive.iterdir() if path.is_dir()):
         for path in folder.iterdir():
             if named := _SNAPSHOT.match(path.name):
-                at = datetime.strptime(named[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-                yield Snapshot(at, folder.name, path)
+                yield Snapshot(_time_of(named[1], path), folder.name, path)
+
+
+def _time_of(name: str, path: Path) -> datetime:
+    try:
+        return datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ClaimwatchError(f"{path} is named by no time", hint="Such as 20250318T150000Z.xml, in UTC.") from error
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -5,7 +5,6 @@ Exit codes: 0 fine, 1 something is wrong, 2 wrong usage or configuration.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -37,12 +36,9 @@ def main() -> None:
         _fail(error, 2)
     except ClaimwatchError as error:
         _fail(error, 1)
-    except BrokenPipeError:
-        # Somebody's `| head` has read enough.
-        sys.stderr.close()
-        raise SystemExit(0) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except SystemExit as ended:
+        # Typer answers a closed pipe with 1; somebody's `| head` that has read enough is no failure.
+        raise SystemExit(0 if isinstance(ended.__context__, BrokenPipeError) else ended.code) from None
 
 
 def _fail(error: ClaimwatchError, code: int) -> None:

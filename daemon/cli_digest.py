@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from email import message_from_bytes
+from email.policy import SMTP
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from daemon import assembly, console, queries
-from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded
+from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded, write_file
 from daemon.delivery import prepare_due, prepare_now
 from daemon.delivery import preview as preview_digest
 from daemon.delivery import resend as prepare_again
@@ -39,7 +41,7 @@ def preview(
         _, rendered = preview_digest(installation.watch, installation.post, name)
     typer.echo(f"Subject: {rendered.subject}\n\n{rendered.text}", nl=False)
     if html:
-        html.write_text(rendered.html, encoding="utf-8")
+        write_file(html, rendered.html)
         console.err.print(f"HTML: {html}")
 
 
@@ -108,7 +110,11 @@ def show(
     elif raw:
         sys.stdout.buffer.write(unpack(recorded.event.message))
     else:
-        console.show_message(unpack(recorded.event.message), html)
+        message = message_from_bytes(unpack(recorded.event.message), policy=SMTP)
+        console.show_message(message)
+        if html and (markup := message.get_body(("html",))):
+            write_file(html, markup.get_content())
+            console.err.print(f"HTML: {html}")
 
 
 def _say_prepared(recorded: Iterable[Recorded], as_json: bool) -> None:

@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from daemon.cli_options import AsJson, Config, Since, State, given, print_lines,
 from daemon.digests import MatchToTell
 from daemon.eventlog import read
 from daemon.events import EVENT_TYPES, timestamp
-from daemon.matching import compile_rules
+from daemon.matching import Match, compile_rules
 from daemon.settings import load
 
 FOLLOW_SECONDS = 0.5
@@ -102,7 +102,7 @@ def matches(
 
 
 def match_command(
-    file: Annotated[typer.FileText, typer.Argument(help="JSON lines with id, title, summary; - reads stdin.")],
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON lines with id, title, summary; - reads stdin.")],
     config: Config = None,
     state: State = None,
 ) -> None:
@@ -116,21 +116,24 @@ def match_command(
         if not line.strip():
             continue
         try:
-            item = json.loads(line)
+            item = json.loads(line.decode())
             texts = {field: str(item.get(field) or "") for field in ("title", "summary", "content")}
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             typer.echo(f"{file.name}:{number}: no JSON object: {error}", err=True)
             broken = True
             continue
-        found = matcher.match(**texts)
-        evidence = [
-            {"claim": match.claim, "term": one.term, "field": one.field, "spans": one.spans, "surface": one.surface}
-            for match in found
-            for one in match.evidence
-        ]
-        print_lines([{"id": item.get("id"), "claims": [match.claim for match in found], "matches": evidence}])
+        print_lines([{"id": item.get("id"), **_found(matcher.match(**texts))}])
     if broken:
         raise typer.Exit(1)
+
+
+def _found(found: Sequence[Match]) -> dict[str, Any]:
+    evidence = [
+        {"claim": match.claim, "term": one.term, "field": one.field, "spans": one.spans, "surface": one.surface}
+        for match in found
+        for one in match.evidence
+    ]
+    return {"claims": [match.claim for match in found], "matches": evidence}
 
 
 def _match_json(match: MatchToTell) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon.events import Recorded, timestamp, to_payload
+from daemon.errors import ClaimwatchError
+from daemon.events import Recorded, as_utc, timestamp, to_payload
 
 Config = Annotated[
     Path | None,
@@ -37,18 +38,16 @@ def given(config: Path | None, state: Path | None) -> tuple[Path | None, Path | 
 
 def moment(text: str) -> datetime:
     """A day, a time (UTC where it names no zone), or a span back from now such as 6h or 30d."""
-    if found := re.fullmatch(r"(\d+)([mhd])", text):
-        return (
-            datetime.now(UTC)
-            - int(found[1]) * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[found[2]]
-        )
     try:
+        if span := re.fullmatch(r"(\d+)([mhd])", text):
+            unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[span[2]]
+            return datetime.now(UTC) - int(span[1]) * unit
         if re.fullmatch(r"\d{8}T\d{6}Z", text):
             return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        found = datetime.fromisoformat(text)
+        return as_utc(found if found.tzinfo else found.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as error:
         raise typer.BadParameter(f"{text!r} is no time: write 2025-03-18, 2025-03-18T15:00Z or 6h") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 Since = Annotated[
@@ -57,10 +56,20 @@ Since = Annotated[
 ]
 
 
+def write_file(path: Path, text: str) -> None:
+    """Writes a file that the user asked for. Raises ClaimwatchError where it can't be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ClaimwatchError(f"{path} can't be written: {error.strerror}", hint="Name another file.") from error
+
+
 def print_lines(objects: Iterable[dict[str, Any]]) -> None:
     """Each object as JSON on a line of stdout."""
     for one in objects:
-        typer.echo(json.dumps(one, ensure_ascii=False, default=str))
+        # Half a character (a lone surrogate) from somebody's file can't be printed: it stays escaped.
+        text = json.dumps(one, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+        typer.echo(text.decode())
 
 
 def print_recorded(recorded: Iterable[Recorded], as_json: bool) -> None:

@@ -61,13 +61,15 @@ def poll_command(
     Examples: `claimwatch poll`, `claimwatch poll bbc-world ukrinform`, `claimwatch poll --due` (from cron)
     """
     with assembly.writing(*given(config, state), "poll") as installation:
+        rules = installation.settings.rules
+        known = {feed.id for feed in rules.feeds}
+        if unknown := [feed for feed in feeds or () if feed not in known]:
+            raise typer.BadParameter(f"feeds.yaml has no feed {', '.join(unknown)}")
         record_rules(installation.watch)
-        chosen = due_feeds(installation.watch) if due else list(installation.settings.rules.polled_feeds)
-        if feeds:
-            known = {feed.id: feed for feed in installation.settings.rules.feeds}
-            if unknown := [feed for feed in feeds if feed not in known]:
-                raise typer.BadParameter(f"feeds.yaml has no feed {', '.join(unknown)}")
-            chosen = [known[feed] for feed in feeds]
+        chosen = [feed for feed in rules.feeds if feed.id in feeds] if feeds else list(rules.polled_feeds)
+        if due:
+            wanted = {feed.id for feed in chosen}
+            chosen = [feed for feed in due_feeds(installation.watch) if feed.id in wanted]
         report = console.RoundReport()
         report.begin(len(chosen))
         results = asyncio.run(_poll(installation, chosen, report))

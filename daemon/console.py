@@ -6,8 +6,7 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from email import message_from_bytes
-from email.policy import SMTP
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,15 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from daemon.digests import MatchToTell
 from daemon.events import DeliveryAccepted, DeliveryDeferred, DeliveryRefused, Recorded
 from daemon.fetching import Failed, Gone
 from daemon.service import Polled
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def set_up_logging(verbose: bool = False) -> None:
@@ -78,7 +78,7 @@ class RoundReport:
 def _polled_line(polled: Polled) -> str:
     matched = ", ".join(escape(claim) for claim in sorted(set(polled.matched_claims)))
     found = f"{polled.new_items} new" + (f", {polled.revised_items} revised" if polled.revised_items else "")
-    return f"  {polled.feed}: {found}" + (f" → [bold]{matched}[/]" if matched else "")
+    return f"  {escape(polled.feed)}: {found}" + (f" → [bold]{matched}[/]" if matched else "")
 
 
 def say_round(results: Sequence[Polled]) -> None:
@@ -159,15 +159,11 @@ def digest_list(rows: Sequence[dict[str, Any]]) -> None:
         err.print("No digest was prepared yet.")
 
 
-def show_message(message: bytes, html: Path | None) -> None:
-    """The text part of a prepared message, under its subject; the HTML part goes to a file."""
-    parsed = message_from_bytes(message, policy=SMTP)
-    text, markup = parsed.get_body(("plain",)), parsed.get_body(("html",))
-    out.print(f"Subject: {parsed['Subject']}\n", markup=False)
+def show_message(message: EmailMessage) -> None:
+    """The text part of a prepared message, under its subject."""
+    text = message.get_body(("plain",))
+    out.print(f"Subject: {message['Subject']}\n", markup=False)
     out.print(text.get_content() if text else "", markup=False, end="")
-    if html and markup:
-        html.write_text(markup.get_content(), encoding="utf-8")
-        err.print(f"HTML: {html}")
 
 
 def status_screen(status: dict[str, Any]) -> None:
@@ -186,13 +182,13 @@ def status_screen(status: dict[str, Any]) -> None:
     feeds = Table("feed", "state", "items", "last read", "next", box=None, header_style="bold")
     for feed in status["feeds"]:
         colour = {"ok": "green", "new": "dim"}.get(feed["state"], "red")
-        row = (feed["id"], f"[{colour}]{feed['state']}[/]", str(feed["items"]))
+        row = (Text(feed["id"]), Text(feed["state"], colour), str(feed["items"]))
         feeds.add_row(*row, _short(feed["succeeded_at"]), _short(feed["next_due"]))
     out.print(feeds)
     for feed in status["feeds"]:
         if feed["state"] not in ("ok", "new"):
             why = escape(_why(feed["reason"], feed["detail"]))
-            out.print(f"[red]{feed['id']}[/] since {_short(feed['since'])}: {why}. {escape(feed['hint'])}")
+            out.print(f"[red]{escape(feed['id'])}[/] since {_short(feed['since'])}: {why}. {escape(feed['hint'])}")
     log = status["log"]
     out.print(f"log: {log['events']} events, {log['items']} items, {log['matches']} matches; head {log['head'][:16]}")
     out.print(f"     {log['database']}", style="dim")
@@ -201,9 +197,10 @@ def status_screen(status: dict[str, Any]) -> None:
 def match_lines(match: MatchToTell) -> None:
     """One match, for a person."""
     terms = "; ".join(dict.fromkeys(evidence.term for evidence in match.evidence))
-    out.print(f"[bold]{match.claim}[/] {_local(match.first_seen)} {match.feed}  [dim]match {match.position}[/]")
-    out.print(f"  {escape(match.title or match.summary[:120])}")
-    out.print(f"  [dim]{escape(terms)}[/]  {escape(match.link or '')}")
+    head = f" {_local(match.first_seen)} {match.feed}  "
+    out.print(Text.assemble((match.claim, "bold"), head, (f"match {match.position}", "dim")))
+    out.print(Text(f"  {match.title or match.summary[:120]}"))
+    out.print(Text.assemble("  ", (terms, "dim"), f"  {match.link or ''}"))
 
 
 def _noun(count: int, one: str, many: str | None = None) -> str:

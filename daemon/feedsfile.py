@@ -19,6 +19,8 @@ from daemon.words import tokenise
 from daemon.yamlfiles import nearest
 
 SHORTEST_INTERVAL_SECONDS = 60
+LONGEST_INTERVAL_SECONDS = 30 * 86_400
+LONGEST_TIMEOUT_SECONDS = 600
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -33,6 +35,14 @@ def _duration(text: object) -> object:
 def _interval(seconds: int) -> int:
     if seconds < SHORTEST_INTERVAL_SECONDS:
         raise ValueError("too often\nAsk a feed once a minute at most (1m); 15m is usual.")
+    if seconds > LONGEST_INTERVAL_SECONDS:
+        raise ValueError("too seldom\nAsk a feed once in 30 days at least (30d); 15m is usual.")
+    return seconds
+
+
+def _timeout(seconds: int) -> int:
+    if not 1 <= seconds <= LONGEST_TIMEOUT_SECONDS:
+        raise ValueError("out of range\nBetween 1s and 10m; 30s is usual.")
     return seconds
 
 
@@ -93,7 +103,7 @@ def _none_is_empty(value: object) -> object:
 
 
 Interval = Annotated[int, BeforeValidator(_duration), AfterValidator(_interval)]
-Duration = Annotated[int, BeforeValidator(_duration)]
+Timeout = Annotated[int, BeforeValidator(_duration), AfterValidator(_timeout)]
 Url = Annotated[str, AfterValidator(_http_url)]
 MailAddress = Annotated[str, AfterValidator(_address)]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
@@ -198,7 +208,7 @@ class PollingEntry(_Strict):
     """How feeds are asked, where a feed does not say otherwise."""
 
     every: Interval = 900
-    timeout: Duration = 30
+    timeout: Timeout = 30
     most_bytes: Annotated[int, Field(ge=10_000)] = 10_000_000
 
 

@@ -81,19 +81,17 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
     path = find_config(config)
     state = (state or default_state()).absolute()
     file = read_yaml(path)
-    entries = validate(file, FeedsFile)
+    if file.values is None:
+        raise_problems(file)
+    entries = validate(file, FeedsFile) or FeedsFile()
     seeds, seed_files = _load_seeds(path.parent)
-    if entries is None:
-        # The terms are looked at all the same: a user mends everything in one go.
-        _check_terms(file, file.values)
-        raise_problems(file, *seed_files)
-    assert entries is not None
     _check_terms(file, file.values)
-    _check_claims(file, entries, seeds)
+    _check_claims(file, entries, seed_files)
     _check_recipients(file, entries)
     database = _database(file, entries, state)
     mail = _mail(file, entries.mail, path.parent, state)
-    raise_problems(file, *seed_files)
+    templates, template_files = load_templates(path.parent / "alerts")
+    raise_problems(file, *seed_files, *template_files)
     addresses = {recipient_id(address): address for entry in entries.digests.values() for address in _to(entry)}
     claims = {claim.id: (claim, seed) for seed in seeds for claim in seed.claims}
     return Settings(
@@ -104,8 +102,8 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         addresses=addresses,
         mail=mail,
         polling=Polling(timeout_seconds=entries.polling.timeout, most_bytes=entries.polling.most_bytes),
-        templates=load_templates(path.parent / "alerts"),
-        shipped_templates=load_templates(shipped("alerts")),
+        templates=templates,
+        shipped_templates=load_templates(shipped("alerts"))[0],
         seeds=seeds,
         unwatched=tuple(id for id in claims if id not in entries.claims or not entries.claims[id].terms),
     )
@@ -136,13 +134,23 @@ def default_state() -> Path:
     return Path(given) if given else user_state_path("claimwatch")
 
 
-def load_templates(folder: Path) -> dict[str, str]:
-    """The templates of digests: those in this folder (`alerts/` beside feeds.yaml), else the shipped ones."""
-    templates = {}
+def load_templates(folder: Path) -> tuple[dict[str, str], list[YamlFile]]:
+    """The templates of digests: those in this folder (`alerts/` beside feeds.yaml), else the shipped ones.
+
+    With them come the files that can't be read, each with its problem; the shipped template stands in for them.
+    """
+    templates, unreadable = {}, []
     for name in TEMPLATE_NAMES:
         own = folder / name
-        templates[name] = (own if own.is_file() else shipped("alerts") / name).read_text(encoding="utf-8")
-    return templates
+        templates[name] = (shipped("alerts") / name).read_text(encoding="utf-8")
+        if not own.is_file():
+            continue
+        try:
+            templates[name] = own.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            unreadable.append(YamlFile(str(own), []))
+            unreadable[-1].problem((), f"can't be read: {error}", "Save it as UTF-8.")
+    return templates, unreadable
 
 
 def shipped(folder: str) -> Path:
@@ -155,22 +163,24 @@ def shipped(folder: str) -> Path:
 def _load_seeds(beside: Path) -> tuple[tuple[Seed, ...], list[YamlFile]]:
     paths: dict[str, Path] = {}
     for folder in (shipped("seeds"), beside / "seeds"):
-        paths |= {path.stem: path for path in sorted(folder.glob("*.y*ml"))}
+        paths |= {path.name: path for path in folder.glob("*.y*ml")}
     seeds: list[Seed] = []
     files: list[YamlFile] = []
     owner: dict[str, str] = {}
-    for stem, path in sorted(paths.items()):
+    for _, path in sorted(paths.items()):
         file = read_yaml(path)
         files.append(file)
-        entry = validate(file, SeedFile)
+        entry = None if file.problems else validate(file, SeedFile)
         if entry is None:
             continue
+        if path.suffix == ".yml" and f"{path.stem}.yaml" in paths:
+            file.problem((), f"stands beside {path.stem}.yaml", "One seed, one file: take one of them away.")
         for id in entry.claims:
             if id in owner:
                 hint = "A claim id stands for one claim, whatever its article: give this one another id."
                 file.problem(("claims", id), f"the claim {id!r} stands in {owner[id]} too", hint, at_key=True)
             owner.setdefault(id, file.name)
-        seeds.append(_seed(stem, entry))
+        seeds.append(_seed(path.stem, entry))
     return tuple(seeds), files
 
 
@@ -193,27 +203,35 @@ def _check_terms(file: YamlFile, values: Any) -> None:
             for at, one in enumerate(terms):
                 text = one.get("term") if isinstance(one, dict) else one
                 if isinstance(text, str):
-                    _check_term(file, ("claims", id, "terms", at), 0, text)
+                    within = ("term",) if isinstance(one, dict) else ()
+                    _check_term(file, ("claims", id, "terms", at, *within), 0, text)
 
 
 def _check_term(file: YamlFile, where: tuple[str | int, ...], row: int, term: str) -> None:
     try:
         parse_term(term)
     except TermError as error:
-        file.problem_in_block(where, row, term, error.column, f"this term can't be read: {error.message}", error.hint)
+        file.problem_in_text(where, row, term, error.column, f"this term can't be read: {error.message}", error.hint)
 
 
-def _check_claims(file: YamlFile, entries: FeedsFile, seeds: Iterable[Seed]) -> None:
-    known = {claim.id for seed in seeds for claim in seed.claims}
-    for id in entries.claims:
+def _check_claims(file: YamlFile, entries: FeedsFile, seed_files: Iterable[YamlFile]) -> None:
+    # By what is written, not by what is sound: a mistake inside a claim is told once, where it is.
+    known = {id for seed in seed_files for id in _keys_of(seed, "claims")}
+    watched = _keys_of(file, "claims")
+    for id in watched:
         if id not in known:
             hint = nearest(id, known) or "Write the claim into a file in seeds/ first."
             file.problem(("claims", id), f"no seed has the claim {id!r}", hint, at_key=True)
     for name, digest in entries.digests.items():
         for at, id in enumerate(digest.claims):
-            if id not in entries.claims:
+            if id not in watched:
                 where = ("digests", name, "claims", at)
-                file.problem(where, f"no claim {id!r} is watched here", nearest(id, entries.claims))
+                file.problem(where, f"no claim {id!r} is watched here", nearest(id, watched))
+
+
+def _keys_of(file: YamlFile, section: str) -> list[str]:
+    values = file.values.get(section) if isinstance(file.values, dict) else None
+    return list(values) if isinstance(values, dict) else []
 
 
 def _check_recipients(file: YamlFile, entries: FeedsFile) -> None:
@@ -259,8 +277,9 @@ def _password(file: YamlFile, entry: SmtpEntry, beside: Path) -> str | None:
         return None
     try:
         return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        file.problem(where, f"the password file {path} can't be read: {error.strerror}")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        file.problem(where, f"the password file {path} can't be read: {why}")
         return None
 
 

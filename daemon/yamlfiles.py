@@ -40,18 +40,19 @@ class YamlFile:
         line, column = self._place(where, at_key)
         self.problems.append(Problem(self.name, line, column, message, hint))
 
-    def problem_in_block(self, where: Where, row: int, text: str, column: int, message: str, hint: str) -> None:
-        """Notes a problem in line `row` (from 0) of a text block, at a column (from 1) of `text`, with a caret."""
+    def problem_in_text(self, where: Where, row: int, text: str, column: int, message: str, hint: str) -> None:
+        """Notes a problem at a column (from 1) of `text`, with a caret: in row `row` (from 0) of a text block, or in a
+        scalar that is written on one line."""
         line, start = self._place(where, at_key=False)
-        for candidate in range(line - 1, len(self.lines)):
-            if self._is_row(candidate, line, row, text):
-                line, start = candidate + 1, self.lines[candidate].index(text) + 1
-                break
+        written = self.lines[line - 1][start - 1 :] if line <= len(self.lines) else ""
+        if written[:1] in ("|", ">"):
+            line += 1 + row
+            written, start = self.lines[line - 1], 1
+        # What is written with escapes stands nowhere as it reads: then the value's own place has to do.
+        at = written.find(text) if text else 0
+        start = start + at + column - 1 if at >= 0 else start
         caret = f"{text}\n    {' ' * (column - 1)}^ {hint}".rstrip()
-        self.problems.append(Problem(self.name, line, start + column - 1, message, caret))
-
-    def _is_row(self, candidate: int, line: int, row: int, text: str) -> bool:
-        return candidate >= line - 1 + row and text in self.lines[candidate]
+        self.problems.append(Problem(self.name, line, start, message, caret))
 
     def _place(self, where: Where, at_key: bool) -> tuple[int, int]:
         if at_key and where in self.keys:
@@ -82,20 +83,49 @@ def read_yaml(path: Path, name: str | None = None) -> YamlFile:
         file.problems.append(Problem(file.name, line, column, f"is no YAML: {reason}", "Check indentation and quotes."))
         return file
     if node is not None:
-        file.values = _value(file, node, ())
+        file.values = _value(file, node, (), ())
     return file
 
 
 def validate(file: YamlFile, model: type[M]) -> M | None:
-    """The file's values as `model`; None when they are none, with every complaint noted at its place."""
-    if file.problems:
-        return None
-    try:
-        return model.model_validate(file.values if file.values is not None else {})
-    except ValidationError as error:
-        for one in error.errors():
-            _complain(file, model, one)
-        return None
+    """The file's values as `model`, with every complaint noted at its place; None when nothing sound is left.
+
+    What is complained of is left out, and the rest is read again without it: so the checks that come after see all that
+    is sound, and a user is told everything at once.
+    """
+    values = file.values if file.values is not None else {}
+    left_out: set[Where] = set()
+    while True:
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            complaints = error.errors()
+        for one in complaints:
+            # What is wrong only because something in it was left out has been told.
+            where = tuple(one["loc"])
+            if not any(place[: len(where)] == where or place == where[: len(place)] for place in left_out):
+                _complain(file, model, one)
+        left_out |= {_value_at_fault(one) for one in complaints}
+        if not values:
+            return None
+        for one in complaints:
+            values = _without(values, _value_at_fault(one))
+
+
+def _value_at_fault(error: Mapping[str, Any]) -> Where:
+    where: Where = tuple(step for step in error["loc"] if step != "[key]")
+    return where[:-1] if error["type"] == "missing" else where
+
+
+def _without(values: Any, where: Where) -> dict[str, Any]:
+    """`values` without what stands at a place; an entry of a list takes the list with it."""
+    if not where or not isinstance(values, dict):
+        return {}
+    inner = values.get(str(where[0]))
+    without = {key: value for key, value in values.items() if key != where[0]}
+    if len(where) == 1 or not isinstance(inner, dict):
+        return without
+    return without | {str(where[0]): _without(inner, where[1:])}
 
 
 def raise_problems(*files: YamlFile) -> None:
@@ -112,33 +142,48 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"There is: {', '.join(choices)}." if choices else ""
 
 
-def _value(file: YamlFile, node: yaml.Node, where: Where) -> Any:
-    file.places[where] = (node.start_mark.line + 1, node.start_mark.column + 1)
+def _value(file: YamlFile, node: yaml.Node, where: Where, around: tuple[yaml.Node, ...]) -> Any:
+    file.places[where] = _place_of(node)
+    if node in around:
+        file.problems.append(Problem(file.name, *_place_of(node), "this alias stands inside what it names"))
+        return None
     if isinstance(node, yaml.MappingNode):
-        return _mapping(file, node, where)
+        return _mapping(file, node, where, around)
     if isinstance(node, yaml.SequenceNode):
-        return [_value(file, child, (*where, at)) for at, child in enumerate(node.value)]
-    written_plain = getattr(node, "style", None) is None
-    return None if written_plain and node.value in _NULLS else node.value
+        return [_value(file, child, (*where, at), (*around, node)) for at, child in enumerate(node.value)]
+    # The C loader says "" where the Python one says None for a scalar without quotes.
+    plain = not getattr(node, "style", None)
+    return None if plain and node.value in _NULLS else node.value
 
 
-def _mapping(file: YamlFile, node: yaml.MappingNode, where: Where) -> dict[str, Any]:
+def _mapping(file: YamlFile, node: yaml.MappingNode, where: Where, around: tuple[yaml.Node, ...]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
+        place = _place_of(key_node)
+        if not isinstance(key_node, yaml.ScalarNode):
+            file.problems.append(Problem(file.name, *place, "a key must be one word", "Quote it if it is meant so."))
+            continue
         key = str(key_node.value)
-        place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
         if key in values:
             before = file.keys[(*where, key)][0]
             hint = f"It stands in line {before} already; the second one would silently win."
             file.problems.append(Problem(file.name, *place, f"{key!r} stands here twice", hint))
             continue
         file.keys[(*where, key)] = place
-        values[key] = _value(file, value_node, (*where, key))
+        values[key] = _value(file, value_node, (*where, key), (*around, node))
     return values
+
+
+def _place_of(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _complain(file: YamlFile, model: type[BaseModel], error: Mapping[str, Any]) -> None:
     where: Where = tuple(error["loc"])
+    if where and where[-1] == "[key]":
+        hint = "A key is made of small letters, digits, and . _ - between them."
+        file.problem(where[:-1], f"{where[-2]!r} can't be a key here", hint, at_key=True)
+        return
     key = str(where[-1]) if where else ""
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, where[:-1])

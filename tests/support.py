@@ -119,8 +119,8 @@ def move_on(watch: Watch, by: timedelta) -> None:
 def post(folder: Path, carrier: Carrier | None = None, addresses: Sequence[str] = (ADDRESS,)) -> Post:
     """Mail into a Maildir of this folder, by the shipped templates."""
     return Post(
-        templates=load_templates(shipped("alerts")),
-        shipped_templates=load_templates(shipped("alerts")),
+        templates=load_templates(shipped("alerts"))[0],
+        shipped_templates=load_templates(shipped("alerts"))[0],
         sender="claimwatch@example.org",
         domain="example.org",
         addresses={recipient_id(address): address for address in addresses},

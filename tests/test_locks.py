@@ -1,0 +1,254 @@
+"""One writer per log: who holds the lock is told, and whoever dies lets go of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from daemon.errors import ClaimwatchError, ConfigError, LogBusy, LogDamaged, Problem, StreamConflict, UnknownKind
+from daemon.locks import holder_of, writer_lock
+
+ROOT = Path(__file__).parent.parent
+HOLD = """
+import sys
+from pathlib import Path
+from daemon.locks import writer_lock
+with writer_lock(Path(sys.argv[1]), "run"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+HOLD_WITH_CHILD = """
+import subprocess, sys
+from pathlib import Path
+from daemon.locks import writer_lock
+with writer_lock(Path(sys.argv[1]), "run"):
+    subprocess.Popen([sys.executable, "-c", "import sys; print('held', flush=True); sys.stdin.read()"])
+    sys.stdin.read()
+"""
+ASK = """
+import sys
+from pathlib import Path
+from daemon.locks import holder_of
+print("asking", flush=True)
+while True:
+    holder_of(Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "claimwatch.sqlite3"
+
+
+@contextmanager
+def process(code: str, database: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has said its first word; it has ended when the block is left."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, str(database)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdin
+    assert running.stdout
+    try:
+        assert running.stdout.readline().strip() in ("held", "asking")
+        yield running
+    finally:
+        running.kill()
+        running.stdin.close()
+        running.stdout.read()  # its end comes when the last child that shares it has gone too
+        running.stdout.close()
+        running.wait()
+
+
+def test_nobody_writes_a_log_that_was_never_written(database: Path) -> None:
+    assert holder_of(database) is None
+    assert not list(database.parent.iterdir())
+
+
+def test_the_holder_is_named_while_it_holds(database: Path) -> None:
+    with writer_lock(database, "poll"):
+        assert holder_of(database) == f"claimwatch poll (process {os.getpid()})"
+    assert holder_of(database) is None
+
+
+def test_a_second_writer_is_refused_and_told_who_holds_the_lock(database: Path) -> None:
+    with (
+        writer_lock(database, "run"),
+        pytest.raises(LogBusy) as caught,
+        writer_lock(database, "deliver"),
+    ):
+        raise AssertionError("two writers")
+    assert caught.value.message == f"claimwatch run (process {os.getpid()}) is writing this log ({database})"
+    assert caught.value.hint == "Wait for it or stop it; commands that only read work beside it."
+
+
+def test_a_refused_writer_takes_nothing_from_the_holder(database: Path) -> None:
+    with writer_lock(database, "run"):
+        with pytest.raises(LogBusy), writer_lock(database, "deliver"):
+            pass
+        assert holder_of(database) == f"claimwatch run (process {os.getpid()})"
+        with pytest.raises(LogBusy), writer_lock(database, "poll"):
+            pass
+
+
+def test_asking_who_holds_the_lock_takes_it_from_nobody(database: Path) -> None:
+    with writer_lock(database, "run"):
+        holder_of(database)
+        with pytest.raises(LogBusy), writer_lock(database, "poll"):
+            pass
+    holder_of(database)
+    with writer_lock(database, "poll"):
+        assert holder_of(database) == f"claimwatch poll (process {os.getpid()})"
+
+
+def test_the_next_writer_is_let_in_and_named_by_its_own_name(database: Path) -> None:
+    with writer_lock(database, "a-command-with-a-long-name"):
+        pass
+    with writer_lock(database, "poll"):
+        assert holder_of(database) == f"claimwatch poll (process {os.getpid()})"
+
+
+def test_an_error_lets_go_of_the_lock(database: Path) -> None:
+    with pytest.raises(RuntimeError), writer_lock(database, "poll"):
+        raise RuntimeError
+    assert holder_of(database) is None
+    with writer_lock(database, "run"):
+        assert holder_of(database) == f"claimwatch run (process {os.getpid()})"
+
+
+def test_two_logs_in_one_folder_have_a_lock_each(tmp_path: Path) -> None:
+    with writer_lock(tmp_path / "one.sqlite3", "run"), writer_lock(tmp_path / "two.sqlite3", "poll"):
+        assert holder_of(tmp_path / "one.sqlite3") == f"claimwatch run (process {os.getpid()})"
+        assert holder_of(tmp_path / "two.sqlite3") == f"claimwatch poll (process {os.getpid()})"
+
+
+def test_the_folder_of_the_log_is_made(tmp_path: Path) -> None:
+    with writer_lock(tmp_path / "new" / "folder" / "log.sqlite3", "run"):
+        assert (tmp_path / "new" / "folder" / "log.sqlite3.lock").is_file()
+
+
+def test_the_lock_leaves_the_database_file_alone(database: Path) -> None:
+    with writer_lock(database, "run"):
+        assert not database.exists()
+
+
+# ── other processes ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_writer_in_another_process_is_named_by_its_number(database: Path) -> None:
+    with process(HOLD, database) as holder:
+        expected = f"claimwatch run (process {holder.pid})"
+        assert holder_of(database) == expected
+        with pytest.raises(LogBusy) as caught, writer_lock(database, "poll"):
+            pass
+        assert caught.value.message == f"{expected} is writing this log ({database})"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_holder_frees_the_lock_and_is_not_named_any_more(database: Path, number: signal.Signals) -> None:
+    with process(HOLD, database) as holder:
+        holder.send_signal(number)
+        assert holder.wait() == -number
+        assert holder_of(database) is None
+        with writer_lock(database, "poll"):
+            assert holder_of(database) == f"claimwatch poll (process {os.getpid()})"
+
+
+def test_a_child_that_outlives_a_killed_holder_does_not_keep_the_lock(database: Path) -> None:
+    with process(HOLD_WITH_CHILD, database) as holder:
+        holder.kill()
+        holder.wait()
+        with writer_lock(database, "poll"):
+            assert holder_of(database) == f"claimwatch poll (process {os.getpid()})"
+
+
+def test_a_holder_that_stops_by_itself_frees_the_lock(database: Path) -> None:
+    with process(HOLD, database) as holder:
+        assert holder.stdin
+        holder.stdin.close()
+        assert holder.wait() == 0
+        assert holder_of(database) is None
+
+
+def test_a_holder_that_has_not_yet_said_its_name_is_another_command(database: Path) -> None:
+    with writer_lock(database, "run"):
+        database.with_name(database.name + ".lock").write_text("", encoding="utf-8")
+        assert holder_of(database) == "another command"
+        with pytest.raises(LogBusy, match=r"^another command is writing"), writer_lock(database, "poll"):
+            pass
+
+
+def test_a_writer_is_never_refused_because_somebody_asks_who_writes(database: Path) -> None:
+    with writer_lock(database, "run"):
+        pass
+    refused = 0
+    with process(ASK, database), process(ASK, database):
+        for _ in range(1_000):
+            try:
+                with writer_lock(database, "run"):
+                    pass
+            except LogBusy:
+                refused += 1
+    assert refused == 0
+
+
+# ── what an error says ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ClaimwatchError(), "Something went wrong."),
+        (LogBusy(), "Another command is writing this log."),
+        (LogDamaged(), "The log does not add up."),
+        (StreamConflict(), "Somebody else appended to this stream first; read it again and decide again."),
+        (UnknownKind(), "An event of a kind that this version does not know."),
+    ],
+)
+def test_an_error_without_a_message_says_what_its_class_means(error: ClaimwatchError, message: str) -> None:
+    assert error.message == str(error) == message
+
+
+def test_a_hint_stands_below_the_message() -> None:
+    error = LogBusy("claimwatch run is writing", hint="Wait for it.")
+    assert str(error) == "claimwatch run is writing\n  Wait for it."
+    assert error.args == ("claimwatch run is writing",)
+
+
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [
+        (Problem("feeds.yaml", 3, 7, "unknown key"), "feeds.yaml:3:7: unknown key"),
+        (Problem("feeds.yaml", 0, 0, "not there"), "feeds.yaml: not there"),
+        (Problem("a.yaml", 1, 1, "unknown key", "Did you mean url?"), "a.yaml:1:1: unknown key\n    Did you mean url?"),
+    ],
+)
+def test_a_problem_is_told_with_its_place(problem: Problem, text: str) -> None:
+    assert str(problem) == text
+
+
+def test_a_config_error_tells_every_problem_once_in_the_order_of_the_files() -> None:
+    late, early = Problem("feeds.yaml", 9, 1, "late"), Problem("feeds.yaml", 2, 5, "early")
+    error = ConfigError([late, early, late])
+    assert error.problems == [early, late]
+    assert error.message == "feeds.yaml:2:5: early\nfeeds.yaml:9:1: late"
+    assert error.hint == "2 problems; mend, then try `claimwatch check`."
+
+
+def test_one_problem_is_counted_as_one() -> None:
+    assert ConfigError([Problem("f", 1, 1, "x")]).hint == "1 problem; mend, then try `claimwatch check`."
+
+
+@pytest.mark.parametrize("kind", [ConfigError, LogBusy, LogDamaged, StreamConflict, UnknownKind])
+def test_every_error_can_be_caught_as_one(kind: type[Exception]) -> None:
+    assert issubclass(kind, ClaimwatchError)

@@ -1,0 +1,446 @@
+"""Which items a term finds, which words it shows for it, and that the fast matcher says what a slow one would."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from daemon.events import Evidence
+from daemon.matching import Match, Matcher, compile_rules
+from daemon.rules import TermRule
+from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
+from tests.support import claim, rules
+
+
+def matcher(*terms: str, **fields: Any) -> Matcher:
+    """The matcher of one claim, "c", with these terms."""
+    return compile_rules(rules(claim("c", *terms), **fields))
+
+
+def evidence(term: str, title: str = "", summary: str = "", content: str = "", **fields: Any) -> tuple[Evidence, ...]:
+    found = matcher(term, **fields).match(title=title, summary=summary, content=content)
+    return found[0].evidence if found else ()
+
+
+def bears(term: str, title: str = "", summary: str = "", content: str = "", **fields: Any) -> bool:
+    return bool(evidence(term, title, summary, content, **fields))
+
+
+def surface(term: str, title: str, **fields: Any) -> tuple[str, ...]:
+    """The words of the title that `term` shows."""
+    return next((one.surface for one in evidence(term, title, **fields)), ())
+
+
+# ── what a term finds ────────────────────────────────────────────────────────────────────────────────────────────
+
+FINDS = [
+    ("energy strike pause", "Moscow pauses strikes on energy sites", True),
+    ("energy strike pause", "Pause in strikes holds", False),
+    ("energy strike pause", "Russia struck an ENERGY plant; no pausing", True),
+    ("prisoner exchange", "Prison exchange", False),
+    ("prisoner exchange", "Exchanging prisoners", True),
+    ('"Black Sea"', "Ships cross the black sea", True),
+    ('"Black Sea"', "The sea turned black", False),
+    ('"Black Sea"', "Black, Sea", True),
+    ('"Black Sea"', "Blackout at sea", False),
+    ('"Black Sea"', "Black and sea", False),
+    ('"prisoner exchange"', "Prisoners exchanged", True),
+    ('"Black Sea" group', "A group for the Black Sea", True),
+    ("cease-fire", "A cease-fire holds", True),
+    ("cease-fire", "They cease to fire", False),
+    ("cease-fire", "A ceasefire holds", False),
+    ("=Istanbul", "ISTANBUL talks", True),
+    ("=strike", "Strikes end", False),
+    ("=strike", "The strike’s end", True),
+    ('="Istanbul"', "Talks in Istanbul", True),
+    ('="Istanbul"', "Talks in ISTANBUL", False),
+    ('="Istanbul"', "ISTANBUL, that is Istanbul", True),
+    ('="Istanbul"', "Istanbul's mayor", True),
+    ('="Istanbul"', "Istan\u00adbul", True),
+    ('="Black Sea"', "The Black Sea fleet", True),
+    ('="Black Sea"', "The black Sea fleet", False),
+    ('="US"', "Tell us", False),
+    ("halt*", "A halting truce", True),
+    ("halt*", "He halts", True),
+    ("halt*", "Asphalt", False),
+    ("обмін*", "Великий обміном", True),
+    ("halt* fire", "Fire halted", True),
+    ("halt* trad*", "Trading HALTS", True),
+    ("halt* trad*", "Trading stops", False),
+    ("energy (strike OR attack) (pause OR halt)", "Attack on energy halted", True),
+    ("energy (strike OR attack) (pause OR halt)", "Attack on energy", False),
+    ("strike OR pause", "A pause", True),
+    ("strike AND pause", "A pause", False),
+    ("strike AND pause", "A pause, after many, many words that stand in between the two of them: a strike", True),
+    ("strike pause", "A pause, after many, many words that stand in between the two of them: a strike", False),
+    ("prisoner exchange -Gaza", "Prisoner exchange", True),
+    ("prisoner exchange -Gaza", "Prisoner exchange in Gaza", False),
+    ("prisoner exchange -Gaza", "Prisoner exchange, gazette says", True),
+    ("a NOT (b OR c)", "a c", False),
+    ("a NOT (b OR c)", "a d", True),
+    ("a NOT (b AND c)", "a b", True),
+    ("a NOT (b -c)", "a b", False),
+    ("a NOT (b -c)", "a b c", True),
+    ("strike strike", "A strike", False),
+    ("strike strike", "Strike upon strike", True),
+    ("strike struck", "It struck", False),  # one word can't be two
+    ("(strike OR attack) strike", "A strike", False),
+    ("обмін", "Обмін полоненими", True),
+    ("обмін", "Обміну не буде", False),
+    ("п'ять", "П’ЯТЬ ракет", True),
+    ("café", "Cafe\u0301 closed", True),
+    ("12", "12 drones", True),
+    ("12", "120 drones", False),
+]
+
+
+@pytest.mark.parametrize(("term", "title", "found"), FINDS)
+def test_a_term_finds_what_it_says_and_nothing_else(term: str, title: str, found: bool) -> None:
+    assert bears(term, title) is found
+
+
+# ── nearness ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("between", "found"), [(0, True), (10, True), (11, False)])
+def test_side_by_side_means_within_twelve_words(between: int, found: bool) -> None:
+    assert bears("strike pause", "strike " + "and " * between + "pause") is found
+    assert bears("strike pause", "pause " + "and " * between + "strike") is found
+
+
+@pytest.mark.parametrize(("within_words", "found"), [(4, False), (5, True)])
+def test_the_rules_say_how_near_is_near(within_words: int, found: bool) -> None:
+    assert bears("strike pause", "strike one two three pause", within_words=within_words) is found
+
+
+@pytest.mark.parametrize(("between", "found"), [(0, True), (5, True), (6, False)])
+def test_a_phrase_with_slop_allows_that_many_words_between(between: int, found: bool) -> None:
+    assert bears('"prisoner exchange"~5', "prisoner " + "and " * between + "exchange") is found
+
+
+def test_the_slop_counts_all_words_between_together() -> None:
+    assert bears('"a b c"~2', "a x b x c")
+    assert not bears('"a b c"~2', "a x x b x c")
+
+
+def test_a_phrase_with_slop_takes_inflected_forms_and_may_be_near_something() -> None:
+    assert bears('"prisoner exchange"~2 Istanbul', "Istanbul: prisoners will be exchanged")
+
+
+def test_nearness_does_not_reach_across_title_and_summary() -> None:
+    assert not bears("strike pause", title="A strike", summary="A pause")
+    assert not bears('"Black Sea"', title="Black", summary="Sea")
+
+
+def test_and_and_not_look_at_the_whole_item() -> None:
+    assert bears("strike AND pause", title="A strike", summary="A pause")
+    assert not bears("strike -Gaza", title="A strike", summary="In Gaza")
+    assert not bears("strike -Gaza", title="Gaza", summary="A strike")
+
+
+def test_a_group_is_found_where_its_own_words_are_not_the_tightest() -> None:
+    # The second "pause" is farther from "strike" than the first, and yet the one that is near "energy".
+    title = "pause one strike one two three four pause one two three four energy"
+    assert bears("energy (strike pause)", title)
+
+
+def test_groups_that_share_a_word_find_places_of_their_own() -> None:
+    assert bears("(strike pause) (strike energy)", "energy strike pause then strike")
+
+
+# ── fields ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+FIELDS = [
+    ("hockey", "title", True),
+    ("hockey", "summary", True),
+    ("hockey", "content", False),
+    ("title:hockey", "title", True),
+    ("title:hockey", "summary", False),
+    ("summary:hockey", "summary", True),
+    ("summary:hockey", "title", False),
+    ("content:hockey", "content", True),
+    ("content:hockey", "title", False),
+    ("content:(hockey OR chess)", "content", True),
+    ("title:hockey OR content:hockey", "content", True),
+    ("content:hock*", "content", True),
+]
+
+
+@pytest.mark.parametrize(("term", "field", "found"), FIELDS)
+def test_a_term_looks_at_title_and_summary_unless_it_names_a_field(term: str, field: str, found: bool) -> None:
+    assert bears(term, **{field: "A hockey match"}) is found
+
+
+def test_an_exclusion_looks_at_title_and_summary_unless_it_names_a_field() -> None:
+    assert bears("strike -Gaza", title="A strike", content="Gaza")
+    assert not bears("strike -content:Gaza", title="A strike", content="Gaza")
+    assert bears("strike -title:Gaza", title="A strike", summary="Gaza")
+    assert bears("title:(strike -Gaza)", title="A strike", summary="Gaza")
+
+
+def test_the_inner_field_counts() -> None:
+    assert bears("title:(strike AND summary:pause)", title="A strike", summary="A pause")
+    assert not bears("title:(strike AND summary:pause)", title="A strike, a pause")
+
+
+# ── word lists ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+LISTS = {"strike": ("attack", "missile raid", "удар"), "Pause": ("truce",)}
+
+
+@pytest.mark.parametrize(
+    ("term", "title", "found"),
+    [
+        ("energy strike", "Energy attacked", True),
+        ("energy strike", "Energy strikes", True),
+        ("energy strike", "Удар: energy", True),
+        ("energy strike", "Missile raids on energy", True),
+        ("energy strike", "A raid on energy by missile", False),
+        ("energy strike", "Energy", False),
+        ("STRIKE", "An attack", True),
+        ("pause", "A truce", True),
+        ("attack", "A strike", False),  # a list is called by its name, not by what is in it
+        ("=strike", "An attack", False),
+        ("strike*", "An attack", False),
+        ('"energy strike"', "Energy attack", False),
+        ("title:strike", "An attack", True),
+        ("energy -strike", "Energy attack", False),
+        ("energy AND (strike OR pause)", "Energy truce", True),
+    ],
+)
+def test_a_word_list_stands_for_each_of_its_words(term: str, title: str, found: bool) -> None:
+    assert bears(term, title, words=LISTS) is found
+
+
+def test_a_word_of_a_list_is_shown_as_it_stood() -> None:
+    assert surface("energy strike", "Missile raids hit energy", words=LISTS) == ("Missile", "raids", "energy")
+
+
+# ── evidence ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_evidence_holds_the_term_its_stance_the_field_the_spans_and_the_words() -> None:
+    watched = claim("c")
+    watched = type(watched)(**{**vars(watched), "terms": (TermRule("strike  pause", "contradicts"),)})
+    found = compile_rules(rules(watched)).match(title="Russia’s pause: strikes end", summary="")
+    assert found == (
+        Match("c", (Evidence("strike  pause", "contradicts", "title", ((9, 14), (16, 23)), ("pause", "strikes")),)),
+    )
+
+
+def test_evidence_comes_from_every_field_in_which_the_term_stands() -> None:
+    found = evidence("strike", title="A strike", summary="Strikes upon strikes")
+    assert [(one.field, one.surface) for one in found] == [("title", ("strike",)), ("summary", ("Strikes",))]
+
+
+def test_evidence_of_a_conjunction_names_the_words_of_all_its_parts() -> None:
+    found = evidence("strike AND (pause OR truce) -Gaza", title="A truce", summary="The strike; a pause")
+    assert [(one.field, one.surface) for one in found] == [("title", ("truce",)), ("summary", ("strike", "pause"))]
+
+
+def test_the_tightest_place_is_shown() -> None:
+    title = "Strike one two pause and a strike, a pause"
+    found = evidence("strike pause", title)
+    assert [title[start:end] for start, end in found[0].spans] == ["strike", "pause"]
+    assert found[0].spans == ((27, 33), (37, 42))
+
+
+def test_of_places_equally_tight_the_first_is_shown() -> None:
+    assert evidence("strike", "strike strike")[0].spans == ((0, 6),)
+    assert evidence("a b", "a b a")[0].spans == ((0, 1), (2, 3))
+
+
+def test_a_phrase_shows_all_its_words() -> None:
+    assert surface('"Black Sea"', "The BLACK Sea’s shore") == ("BLACK", "Sea’s")
+
+
+def test_a_match_lists_the_evidence_of_every_term_in_the_order_of_the_terms() -> None:
+    found = matcher("pause", "strike", "energy", "strike pause").match(title="Strike, pause", summary="")
+    assert [one.term for one in found[0].evidence] == ["pause", "strike", "strike pause"]
+
+
+def test_matches_come_in_the_order_of_the_rules() -> None:
+    rule_set = rules(claim("z", "strike"), claim("a", "pause"), claim("m", "energy"))
+    found = compile_rules(rule_set).match(title="A pause, a strike", summary="")
+    assert [match.claim for match in found] == ["z", "a"]
+
+
+# ── the rule set ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_matcher_knows_which_rules_and_claims_it_was_made_of() -> None:
+    rule_set = rules(claim("on", "strike"), claim("off", "strike", enabled=False))
+    made = compile_rules(rule_set)
+    assert (made.rules_sha256, made.claims) == (rule_set.sha256, frozenset({"on"}))
+
+
+def test_a_claim_that_rests_is_not_matched() -> None:
+    rule_set = rules(claim("on", "strike"), claim("off", "strike", enabled=False))
+    assert [match.claim for match in compile_rules(rule_set).match(title="A strike", summary="")] == ["on"]
+
+
+def test_rules_without_terms_match_nothing() -> None:
+    watched = claim("c")
+    watched = type(watched)(**{**vars(watched), "terms": ()})
+    assert compile_rules(rules(watched)).match(title="c", summary="c", content="c") == ()
+
+
+def test_thousands_of_terms_are_compiled_and_only_the_right_ones_found() -> None:
+    many = [f"topic{number} (report{number} OR =study{number})" for number in range(3_000)]
+    made = compile_rules(rules(claim("many", *many), claim("one", "strike")))
+    began = time.process_time()
+    for number in range(300):
+        found = made.match(title=f"A study{number} on topic{number}", summary="Nothing about it " * 5)
+        assert [one.term for one in found[0].evidence] == [many[number]]
+    assert time.process_time() - began < 1, "an item must not be held against every term"
+
+
+def test_a_text_that_repeats_the_words_of_a_term_costs_no_more_than_another() -> None:
+    made = matcher("energy strike pause")
+    began = time.process_time()
+    assert made.match(title="", summary="energy strike pause " * 300)
+    assert time.process_time() - began < 0.3
+
+
+# ── the same, slow and obvious ───────────────────────────────────────────────────────────────────────────────────
+
+# What may stand in a text, and which of these words each word of a term takes.
+VOCABULARY = ("strike", "Struck", "prisoners", "prison", "halted", "HALT", "обмін", "no")
+TAKES = {
+    "strike": {"strike", "Struck"},
+    "struck": {"strike", "Struck"},
+    "prisoner": {"prisoners"},
+    "halt": {"halted", "HALT"},
+    "обмін": {"обмін"},
+    "no": {"no"},
+}
+EXACTLY = {"strike": {"strike"}, "halt": {"HALT"}, "struck": {"Struck"}}
+BEGINS = {"prison": {"prisoners", "prison"}, "str": {"strike", "Struck"}, "ha": {"halted", "HALT"}}
+WITHIN = 4
+
+Texts = dict[str, list[str]]
+
+
+def takes(word: Word) -> set[str]:
+    if word.prefix:
+        return BEGINS[word.text]
+    return EXACTLY[word.text] if word.exact else TAKES[word.text]
+
+
+def placements(term: Term, text: Sequence[str]) -> Iterator[frozenset[int]]:
+    """Every set of words in `text` on which a term can lie, by trying all."""
+    match term:
+        case Word():
+            yield from (frozenset({at}) for at, word in enumerate(text) if word in takes(term))
+        case Phrase(words):
+            for start in range(len(text) - len(words) + 1):
+                if all(text[start + at] in takes(word) for at, word in enumerate(words)):
+                    yield frozenset(range(start, start + len(words)))
+        case Or(parts):
+            for part in parts:
+                yield from placements(part, text)
+        case Near(parts, within_words):
+            for places in itertools.product(*(list(placements(part, text)) for part in parts)):
+                together = frozenset[int]().union(*places)
+                apart = len(together) == sum(map(len, places))
+                if apart and max(together) - min(together) < (within_words or WITHIN):
+                    yield together
+        case _:
+            raise AssertionError(f"{term} lies nowhere")
+
+
+def holds(term: Term, texts: Texts, fields: Sequence[str] = ("title", "summary")) -> bool:
+    match term:
+        case Not(part):
+            return not holds(part, texts, fields)
+        case In(field, part):
+            return holds(part, texts, (field,))
+        case And(parts):
+            return all(holds(part, texts, fields) for part in parts)
+        case Or(parts):
+            return any(holds(part, texts, fields) for part in parts)
+        case _:
+            return any(any(True for _ in placements(term, texts[field])) for field in fields)
+
+
+_word_lines = st.sampled_from([*TAKES, *(f"={word}" for word in EXACTLY), *(f"{word}*" for word in BEGINS)])
+_phrase_lines = st.lists(st.sampled_from(sorted(TAKES)), min_size=2, max_size=3).map(
+    lambda words: f'"{" ".join(words)}"'
+)
+_leaf_lines = (
+    _word_lines | _phrase_lines | st.tuples(_phrase_lines, st.integers(1, 3)).map(lambda both: f"{both[0]}~{both[1]}")
+)
+
+
+def _joined(sign: str, lines: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.lists(lines, min_size=2, max_size=3).map(lambda parts: f"({sign.join(parts)})")
+
+
+_flat_lines = _joined(" ", _word_lines | _phrase_lines | _joined(" OR ", _word_lines | _phrase_lines)) | _leaf_lines
+
+
+def _whole_lines(local: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    fielded = local | st.tuples(st.sampled_from(["title", "summary", "content"]), local).map(":".join)
+    excluding = st.tuples(fielded, fielded).map(lambda both: f"({both[0]} AND NOT {both[1]})")
+    return fielded | excluding | _joined(" AND ", fielded | excluding) | _joined(" OR ", fielded | excluding)
+
+
+_texts = st.fixed_dictionaries(
+    {name: st.lists(st.sampled_from(VOCABULARY), max_size=9) for name in ("title", "summary", "content")}
+)
+
+
+def _agrees(line: str, texts: Texts) -> None:
+    title, summary, content = (" ".join(texts[name]) for name in ("title", "summary", "content"))
+    tree = parse_term(line)
+    found = evidence(line, title, summary, content, within_words=WITHIN)
+    assert bool(found) is holds(tree, texts)
+    for one in found:
+        text = {"title": title, "summary": summary, "content": content}[one.field]
+        assert tuple(text[start:end] for start, end in one.spans) == one.surface
+        if isinstance(tree, Word | Phrase | Near):
+            shown = frozenset(text[:start].count(" ") for start, _ in one.spans)
+            assert shown in set(placements(tree, texts[one.field]))
+
+
+@settings(max_examples=400, deadline=None)
+@given(_whole_lines(_flat_lines), _texts)
+def test_the_matcher_says_what_a_slow_and_obvious_one_says(line: str, texts: Texts) -> None:
+    _agrees(line, texts)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "halt (strike no)",
+        "(strike no) (strike halt)",
+        "(halt OR (strike no)) strike",
+        "(strike halt) OR (no (strike OR halt))",
+        '"strike no"~1 halt',
+        "strike strike halt",
+    ],
+)
+def test_groups_near_groups_are_found_in_every_text_in_which_they_stand(line: str) -> None:
+    made = matcher(line, within_words=WITHIN)
+    tree = parse_term(line)
+    for length in range(7):
+        for words in itertools.product(("strike", "halted", "no", "prison"), repeat=length):
+            found = bool(made.match(title=" ".join(words), summary=""))
+            assert found is holds(tree, {"title": list(words), "summary": []}), " ".join(words)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(_whole_lines(_flat_lines), min_size=2, max_size=12, unique=True), _texts)
+def test_terms_compiled_together_say_what_they_say_alone(lines: list[str], texts: Texts) -> None:
+    title, summary, content = (" ".join(texts[name]) for name in ("title", "summary", "content"))
+    claims = [claim(f"c{at}", line) for at, line in enumerate(lines)]
+    assume(any(holds(parse_term(line), texts) for line in lines))
+    together = compile_rules(rules(*claims, within_words=WITHIN)).match(title=title, summary=summary, content=content)
+    alone = {f"c{at}": evidence(line, title, summary, content, within_words=WITHIN) for at, line in enumerate(lines)}
+    assert {match.claim: match.evidence for match in together} == {id: found for id, found in alone.items() if found}

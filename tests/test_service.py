@@ -1,0 +1,551 @@
+"""A poll from end to end over a real server: what was fetched becomes events, projections and a poll cache."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon import knowledge, queries
+from daemon.errors import ClaimwatchError
+from daemon.eventlog import EventLog, head_of, read, verify_chain
+from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
+from daemon.fetching import Changed, Failed, Gone, Unchanged
+from daemon.items import Item
+from daemon.knowledge import PollState
+from daemon.projections import record
+from daemon.rules import FeedRule
+from daemon.service import Polled, SystemClock, Watch, due_feeds, poll, record_rules, take_in
+from tests.support import NOW, Answer, WebServer, claim, digest, feed, fetcher, item, move_on, rss, rules, watching
+
+PAUSE = item("Energy strike pause holds", published=NOW)
+OTHER = item("A gallery opens", published=NOW - timedelta(hours=1))
+PAGE = b"<!DOCTYPE html><html><body>Are you a robot?</body></html>"
+DOWN = Failed("http 503", "503 Away", "Wait.")
+
+
+def changed(*items: Item, sha256: str = "x", etag: str | None = None) -> Changed:
+    return Changed(rss(*items), sha256, etag, None, None)
+
+
+def polled(watch: Watch, *feeds: FeedRule, **options: Any) -> list[Polled]:
+    """One round over these feeds (all of them, unless told), by a real fetcher."""
+
+    async def once() -> list[Polled]:
+        async with fetcher() as opened:
+            return await poll(watch, opened, feeds or watch.rules.polled_feeds, **options)
+
+    return asyncio.run(once())
+
+
+def watching_url(watch: Watch, *urls: str) -> Watch:
+    """The watch with feeds of these addresses, `feed-0`, `feed-1` …, which the log knows."""
+    feeds = [feed(f"feed-{at}", url) for at, url in enumerate(urls)]
+    watch = Watch.over(watch.log, rules(*feeds, claim()), watch.clock)
+    record_rules(watch)
+    return watch
+
+
+def kinds(recorded: Any) -> list[str]:
+    return [one.event.kind for one in recorded]
+
+
+def state_of(watch: Watch, feed_id: str = "feed-0") -> PollState:
+    with watch.log.reading() as connection:
+        return knowledge.poll_states(connection, feed_id)[feed_id]
+
+
+def health_of(watch: Watch, feed_id: str = "feed-0") -> Any:
+    with watch.log.reading() as connection:
+        return next(one for one in queries.feed_health(connection) if one.id == feed_id)
+
+
+def events_of(watch: Watch, stream: str) -> list[Recorded]:
+    with watch.log.reading() as connection:
+        return list(read(connection, stream=stream))
+
+
+def head(log: EventLog) -> int:
+    with log.reading() as connection:
+        return head_of(connection).position
+
+
+@pytest.fixture
+def begun(watch: Watch) -> Watch:
+    """A watch over the feed `gazette`, whose rules the log knows."""
+    record_rules(watch)
+    return watch
+
+
+# ── the straight path ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_poll_brings_items_and_matches_into_the_log(watch: Watch, web: WebServer) -> None:
+    watch = watching_url(watch, web.serve("/feed.xml", rss(PAUSE, OTHER)))
+    (one,) = polled(watch)
+    assert kinds(one.recorded) == ["item_seen", "item_seen", "claim_matched"]
+    assert [event.event.title for event in one.recorded[:2]] == [OTHER.title, PAUSE.title]
+    assert (one.feed, one.new_items, one.revised_items, one.matched_claims) == (
+        "feed-0",
+        2,
+        0,
+        ["energy-strike-pause"],
+    )
+    with watch.log.reading() as connection:
+        assert queries.counts(connection) == {"items": 2, "matches": 1, "digests": 0}
+        verify_chain(connection)
+
+
+def test_a_poll_keeps_what_the_next_question_goes_by(watch: Watch, web: WebServer) -> None:
+    headers = {"ETag": '"1"', "Last-Modified": "yesterday"}
+    url = web.serve("/feed.xml", Answer(rss(PAUSE), headers=headers), Answer(status=304))
+    watch = watching_url(watch, url)
+    (one,) = polled(watch)
+    state = state_of(watch)
+    assert (state.url, state.etag, state.last_modified) == (url, '"1"', "yesterday")
+    assert (state.polled_at, state.succeeded_at, state.failures) == (NOW, NOW, 0)
+    assert state.window == {one.recorded[0].id}
+    assert state.next_due == one.next_due
+    assert NOW + timedelta(minutes=15) <= one.next_due <= NOW + timedelta(minutes=16.5)
+    before = head(watch.log)
+    move_on(watch, timedelta(hours=1))
+    (again,) = polled(watch)
+    assert again.outcome == Unchanged('"1"', "yesterday")
+    assert web.asked[1].headers["if-none-match"] == '"1"'
+    assert web.asked[1].headers["if-modified-since"] == "yesterday"
+    assert head(watch.log) == before
+    assert state_of(watch).succeeded_at == NOW + timedelta(hours=1)
+    assert state_of(watch).window == state.window
+
+
+def test_the_same_bytes_again_append_nothing(watch: Watch, web: WebServer) -> None:
+    watch = watching_url(watch, web.serve("/feed.xml", rss(PAUSE)))
+    polled(watch)
+    before = head(watch.log)
+    assert isinstance(polled(watch)[0].outcome, Unchanged)
+    assert head(watch.log) == before
+
+
+def test_a_changed_text_is_a_revision(watch: Watch, web: WebServer) -> None:
+    revised = replace(PAUSE, title="Something quite different")
+    watch = watching_url(watch, web.serve("/feed.xml", rss(PAUSE), rss(revised)))
+    polled(watch)
+    (one,) = polled(watch)
+    assert kinds(one.recorded) == ["item_revised", "match_lapsed"]
+    assert (one.new_items, one.revised_items, one.matched_claims) == (0, 1, [])
+
+
+def test_a_feed_larger_than_any_query_is_known_again_whole(begun: Watch) -> None:
+    many = [item(f"Story {at}", published=NOW - timedelta(minutes=at)) for at in range(450)]
+    many += [Item(None, None, f"Note {at}", "") for at in range(10)]
+    assert take_in(begun, begun.rules.feeds[0], changed(*many, sha256="1")).new_items == 460
+    assert take_in(begun, begun.rules.feeds[0], changed(*many, sha256="2")).recorded == []
+
+
+def test_the_log_stands_in_one_transaction_with_the_poll_cache(begun: Watch) -> None:
+    class Full(EventLog):
+        def transaction(self, now: datetime) -> Any:
+            raise ClaimwatchError("the disk is full")
+
+    log = Full(begun.log.url)
+    try:
+        with pytest.raises(ClaimwatchError, match="the disk is full"):
+            take_in(replace(begun, log=log), begun.rules.feeds[0], changed(PAUSE))
+    finally:
+        log.close()
+    with begun.log.reading() as connection:
+        assert knowledge.poll_states(connection) == {}
+
+
+def test_the_system_clock_tells_utc() -> None:
+    before = datetime.now(UTC)
+    assert before <= SystemClock().now() <= datetime.now(UTC)
+    assert SystemClock().now().tzinfo == UTC
+
+
+# ── feeds that fail ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_failing_feed_keeps_its_state_and_recovers(watch: Watch, web: WebServer) -> None:
+    url = web.serve("/feed.xml", Answer(rss(PAUSE), headers={"ETag": '"1"'}), Answer(status=503), Answer(status=304))
+    watch = watching_url(watch, url)
+    polled(watch)
+    good = state_of(watch)
+    move_on(watch, timedelta(hours=1))
+    (failed,) = polled(watch)
+    assert kinds(failed.recorded) == ["feed_failed"]
+    kept = state_of(watch)
+    assert (kept.etag, kept.body_sha256, kept.window) == (good.etag, good.body_sha256, good.window)
+    assert (kept.failures, kept.succeeded_at, kept.polled_at) == (1, NOW, NOW + timedelta(hours=1))
+    assert (health_of(watch).state, health_of(watch).reason) == ("failing", "http 503")
+    move_on(watch, timedelta(hours=1))
+    (recovered,) = polled(watch)
+    assert kinds(recovered.recorded) == ["feed_recovered"]
+    assert recovered.recorded[0].event.failing_since == NOW + timedelta(hours=1)
+    assert (health_of(watch).state, state_of(watch).failures) == ("ok", 0)
+
+
+def test_a_failure_that_lasts_is_told_once_and_another_one_again(begun: Watch) -> None:
+    one = begun.rules.feeds[0]
+    outcomes = [DOWN, DOWN, replace(DOWN, detail="503 Still away"), Failed("timeout", "late", "")]
+    assert [kinds(take_in(begun, one, outcome).recorded) for outcome in outcomes] == [
+        ["feed_failed"],
+        [],
+        [],
+        ["feed_failed"],
+    ]
+    assert health_of(begun, "gazette").since == NOW
+
+
+def test_pauses_after_failures_grow(begun: Watch) -> None:
+    pauses = [take_in(begun, begun.rules.feeds[0], DOWN).next_due - NOW for _ in range(9)]
+    assert [round(pause / pauses[0]) for pause in pauses[:4]] == [1, 2, 4, 8]
+    assert timedelta(minutes=15) <= pauses[0] <= timedelta(minutes=16.5)
+    assert timedelta(hours=24) <= pauses[-1] <= timedelta(hours=26.4)
+
+
+def test_a_site_that_asks_for_a_pause_gets_it(watch: Watch, web: WebServer) -> None:
+    watch = watching_url(watch, web.serve("/feed.xml", Answer(status=429, headers={"Retry-After": "86400"})))
+    assert polled(watch)[0].next_due == NOW + timedelta(days=1)
+    assert state_of(watch).next_due == NOW + timedelta(days=1)
+
+
+@pytest.mark.parametrize("body", [PAGE, b"", b"  \n", b"\x00\x01", b'{"version": 1}', b"<rss"])
+def test_what_is_no_feed_clears_nothing(watch: Watch, web: WebServer, body: bytes) -> None:
+    url = web.serve("/feed.xml", Answer(rss(PAUSE), headers={"ETag": '"1"'}), Answer(body, headers={"ETag": '"2"'}))
+    watch = watching_url(watch, url)
+    polled(watch)
+    good = state_of(watch)
+    (one,) = polled(watch)
+    assert isinstance(one.outcome, Failed)
+    assert one.outcome.reason == "not a feed"
+    kept = state_of(watch)
+    assert (kept.etag, kept.body_sha256, kept.window) == (good.etag, good.body_sha256, good.window)
+    with watch.log.reading() as connection:
+        assert queries.counts(connection)["items"] == 1
+
+
+def test_a_feed_without_items_keeps_its_window(begun: Watch) -> None:
+    one = begun.rules.feeds[0]
+    take_in(begun, one, changed(PAUSE, sha256="1"))
+    window = state_of(begun, "gazette").window
+    assert take_in(begun, one, changed(sha256="2")).recorded == []
+    assert state_of(begun, "gazette").window == window
+    assert take_in(begun, one, changed(PAUSE, sha256="3")).recorded == []
+
+
+def test_a_feed_that_is_gone_rests_and_may_come_back(begun: Watch) -> None:
+    one = begun.rules.feeds[0]
+    assert kinds(take_in(begun, one, Gone(one.url)).recorded) == ["feed_gone"]
+    assert take_in(begun, one, Gone(one.url)).recorded == []
+    move_on(begun, timedelta(days=30))
+    assert due_feeds(begun) == []
+    assert kinds(take_in(begun, one, changed(PAUSE)).recorded)[0] == "feed_recovered"
+    move_on(begun, timedelta(hours=1))
+    assert due_feeds(begun) == [one]
+
+
+def test_one_feed_that_fails_spoils_no_other(watch: Watch, web: WebServer) -> None:
+    broken = web.serve("/broken", Answer(raw=b""))
+    urls = [broken, web.serve("/a", PAGE), web.serve("/b", rss(PAUSE))]
+    urls.append(web.serve("/c", Answer(status=302, headers={"Location": "http://127.0.0.1:99999/"})))
+    watch = watching_url(watch, *urls)
+    outcomes = {one.feed: one.outcome for one in polled(watch)}
+    assert {id: type(outcome) for id, outcome in outcomes.items()} == {
+        "feed-0": Failed,
+        "feed-1": Failed,
+        "feed-2": Changed,
+        "feed-3": Failed,
+    }
+
+
+# ── many at once ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_slow_feed_does_not_hold_up_the_others(watch: Watch, web: WebServer) -> None:
+    slow = web.serve("/slow", Answer(rss(PAUSE), delay_seconds=0.6)).replace("127.0.0.1", "localhost")
+    watch = watching_url(watch, slow, *[web.serve(f"/{at}", rss(item(f"Story {at}"))) for at in range(6)])
+    heard: list[tuple[str, float]] = []
+    started = time.monotonic()
+    polled(watch, told=lambda one: heard.append((one.feed, time.monotonic() - started)))
+    assert {feed_id for feed_id, _ in heard[:6]} == {f"feed-{at}" for at in range(1, 7)}
+    assert heard[6][0] == "feed-0"
+    assert heard[5][1] < heard[6][1]
+
+
+def test_never_more_are_fetched_at_once_than_allowed(watch: Watch) -> None:
+    running, most = 0, 0
+
+    @dataclass(frozen=True)
+    class Counting:
+        async def fetch(self, request: Any, now: datetime) -> Any:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.001)
+            running -= 1
+            return DOWN
+
+    watch = watching_url(watch, *[f"http://host-{at}.example/" for at in range(12)])
+    fetching: Any = Counting()
+    results = asyncio.run(poll(watch, fetching, watch.rules.polled_feeds, at_once=3))
+    assert (len(results), most) == (12, 3)
+
+
+def test_a_round_without_feeds_ends(begun: Watch) -> None:
+    async def once() -> list[Polled]:
+        async with fetcher() as opened:
+            return await poll(begun, opened, [])
+
+    assert asyncio.run(once()) == []
+
+
+def test_what_is_told_is_committed(watch: Watch, web: WebServer) -> None:
+    watch = watching_url(watch, web.serve("/feed.xml", rss(PAUSE)))
+    seen: list[int] = []
+
+    def told(one: Polled) -> None:
+        other = EventLog(watch.log.url)
+        seen.append(head(other))
+        other.close()
+
+    polled(watch, told=told)
+    assert seen == [head(watch.log)]
+
+
+def test_who_is_told_and_raises_leaves_no_task_behind(watch: Watch, web: WebServer) -> None:
+    slow = web.serve("/slow", Answer(rss(PAUSE), delay_seconds=5)).replace("127.0.0.1", "localhost")
+    watch = watching_url(watch, slow, web.serve("/feed.xml", rss(PAUSE)))
+
+    class StopError(Exception):
+        pass
+
+    def told(_one: Polled) -> None:
+        raise StopError
+
+    async def once() -> int:
+        async with fetcher() as opened:
+            with pytest.raises(StopError):
+                await poll(watch, opened, watch.rules.polled_feeds, told=told)
+            return len(asyncio.all_tasks())
+
+    started = time.monotonic()
+    assert asyncio.run(once()) == 1
+    assert time.monotonic() - started < 3
+
+
+def test_a_cancelled_round_leaves_no_task_behind_and_keeps_what_was_taken_in(watch: Watch, web: WebServer) -> None:
+    slow = web.serve("/slow", Answer(rss(PAUSE), delay_seconds=5)).replace("127.0.0.1", "localhost")
+    watch = watching_url(watch, slow, web.serve("/feed.xml", rss(PAUSE)))
+
+    async def once() -> int:
+        async with fetcher() as opened:
+            heard = asyncio.Event()
+            rounds = asyncio.create_task(poll(watch, opened, watch.rules.polled_feeds, told=lambda _one: heard.set()))
+            await heard.wait()
+            rounds.cancel()
+            await asyncio.gather(rounds, return_exceptions=True)
+            return len(asyncio.all_tasks())
+
+    assert asyncio.run(once()) == 1
+    with watch.log.reading() as connection:
+        assert set(knowledge.poll_states(connection)) == {"feed-1"}
+
+
+# ── two writers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Meddled(EventLog):
+    """A log in which somebody else does something just before each of the next writes."""
+
+    def __init__(self, url: str, *meddlings: Callable[[], object]) -> None:
+        super().__init__(url)
+        self.meddlings = list(meddlings)
+
+    def transaction(self, now: datetime) -> Any:
+        if self.meddlings:
+            self.meddlings.pop(0)()
+        return super().transaction(now)
+
+
+def taken_in(watch: Watch, outcome: Any, *meddlings: Callable[[], object]) -> Polled:
+    """What an outcome comes to while somebody else meddles."""
+    log = Meddled(watch.log.url, *meddlings)
+    try:
+        return take_in(replace(watch, log=log), watch.rules.feeds[0], outcome)
+    finally:
+        log.close()
+
+
+def test_who_comes_second_with_an_item_does_not_record_it_again(begun: Watch) -> None:
+    def other() -> None:
+        take_in(begun, begun.rules.feeds[0], changed(PAUSE))
+
+    one = taken_in(begun, changed(PAUSE, OTHER), other)
+    assert [event.event.title for event in one.recorded] == [OTHER.title]
+    assert [event.version for event in events_of(begun, "item/")] == [1, 1]
+    with begun.log.reading() as connection:
+        verify_chain(connection)
+        assert queries.counts(connection) == {"items": 2, "matches": 1, "digests": 0}
+
+
+def test_who_comes_second_with_another_text_records_a_revision(begun: Watch) -> None:
+    def other() -> None:
+        take_in(begun, begun.rules.feeds[0], changed(PAUSE))
+
+    one = taken_in(begun, changed(replace(PAUSE, summary="More of it")), other)
+    assert [type(event.event) for event in one.recorded] == [ItemRevised]
+    assert [type(event.event) for event in events_of(begun, "item/")] == [ItemSeen, ItemRevised]
+
+
+def test_a_failure_that_somebody_else_recorded_first_is_decided_again(begun: Watch) -> None:
+    def other() -> None:
+        with begun.log.transaction(NOW) as transaction:
+            record(transaction, [NewEvent("feed/gazette", FeedFailed("http 503", "503 Away", "Wait."))])
+
+    assert taken_in(begun, DOWN, other).recorded == []
+    assert kinds(events_of(begun, "feed/gazette")) == ["feed_failed"]
+
+
+def test_it_is_decided_again_as_often_as_somebody_else_comes_first(begun: Watch) -> None:
+    texts = iter([replace(PAUSE, summary=f"Version {at}") for at in range(3)])
+
+    def other() -> None:
+        take_in(begun, begun.rules.feeds[0], changed(next(texts)))
+
+    one = taken_in(begun, changed(PAUSE), other, other, other)
+    assert [event.version for event in one.recorded] == [4]
+
+
+def test_a_failing_feed_that_no_rules_name_is_taken_in_all_the_same(watch: Watch) -> None:
+    # Its first failure is in the log, but no projection tells of it: the next one must not be decided for ever.
+    def too_often() -> None:
+        raise AssertionError("it is decided again and again")
+
+    take_in(watch, watch.rules.feeds[0], DOWN)
+    taken_in(watch, DOWN, int, int, int, too_often)
+
+
+# ── what is due ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def due_ids(watch: Watch) -> list[str]:
+    return [one.id for one in due_feeds(watch)]
+
+
+def test_a_feed_that_was_never_polled_is_due_at_once(begun: Watch) -> None:
+    assert due_ids(begun) == ["gazette"]
+
+
+def test_a_feed_is_due_again_when_its_time_has_come(begun: Watch) -> None:
+    next_due = take_in(begun, begun.rules.feeds[0], changed(PAUSE)).next_due
+    assert due_ids(begun) == []
+    move_on(begun, next_due - NOW - timedelta(microseconds=1))
+    assert due_ids(begun) == []
+    move_on(begun, timedelta(microseconds=1))
+    assert due_ids(begun) == ["gazette"]
+
+
+def test_the_longest_due_comes_first(tmp_path: Path) -> None:
+    feeds = [feed(id, interval_seconds=seconds) for id, seconds in (("a", 7200), ("b", 3600), ("c", 900))]
+    with watching(tmp_path, rules(*feeds, feed("d"))) as watch:
+        record_rules(watch)
+        for one in feeds:
+            take_in(watch, one, changed(PAUSE))
+        move_on(watch, timedelta(hours=5))
+        assert due_ids(watch) == ["d", "c", "b", "a"]
+
+
+def test_a_resting_feed_is_never_due(tmp_path: Path) -> None:
+    with watching(tmp_path, rules(feed(), feed("resting", enabled=False))) as watch:
+        record_rules(watch)
+        assert due_ids(watch) == ["gazette"]
+
+
+def test_a_feed_whose_address_changed_is_due_at_once_and_asked_unconditionally(watch: Watch, web: WebServer) -> None:
+    watch = watching_url(watch, web.serve("/old", Answer(rss(PAUSE), headers={"ETag": '"1"'})))
+    polled(watch)
+    assert due_ids(watch) == []
+    watch = watching_url(watch, web.serve("/new", Answer(rss(PAUSE), headers={"ETag": '"1"'})))
+    assert due_ids(watch) == ["feed-0"]
+    (one,) = polled(watch)
+    assert "if-none-match" not in web.asked[1].headers
+    assert isinstance(one.outcome, Changed)
+    assert one.recorded == []
+
+
+def test_a_feed_that_was_gone_is_due_again_under_another_address(begun: Watch) -> None:
+    take_in(begun, begun.rules.feeds[0], Gone("x"))
+    assert due_ids(begun) == []
+    moved = Watch.over(begun.log, rules(feed(url="https://new.example/rss")), begun.clock)
+    record_rules(moved)
+    assert due_ids(moved) == ["gazette"]
+
+
+@dataclass
+class Turned:
+    """A clock that may be set back."""
+
+    moment: datetime
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+def test_a_clock_that_was_set_back_makes_feeds_due_again(begun: Watch) -> None:
+    clock = Turned(NOW)
+    watch = replace(begun, clock=clock)
+    take_in(watch, watch.rules.feeds[0], changed(PAUSE))
+    clock.moment = NOW - timedelta(hours=2)
+    assert due_ids(watch) == ["gazette"]
+    take_in(watch, watch.rules.feeds[0], Unchanged(None, None))
+    assert due_ids(watch) == []
+    clock.moment = NOW
+    assert due_ids(watch) == ["gazette"]
+
+
+def test_a_clock_that_was_ten_years_ahead_costs_no_poll(begun: Watch) -> None:
+    clock = Turned(NOW + timedelta(days=3650))
+    watch = replace(begun, clock=clock)
+    take_in(watch, watch.rules.feeds[0], DOWN)
+    clock.moment = NOW
+    assert due_ids(watch) == ["gazette"]
+
+
+# ── rules ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rules_are_recorded_once(watch: Watch) -> None:
+    first = record_rules(watch)
+    assert first is not None
+    assert (first.position, first.stream, first.event.rules) == (1, "watch", watch.rules)
+    assert record_rules(watch) is None
+    assert record_rules(Watch.over(watch.log, rules(), watch.clock)) is None
+    assert head(watch.log) == 1
+
+
+def test_rules_are_recorded_again_when_they_change_and_when_they_change_back(watch: Watch) -> None:
+    other = Watch.over(watch.log, rules(digest(cron="0 9 * * *")), watch.clock)
+    recorded = [record_rules(one) for one in (watch, other, watch)]
+    assert [one.event.sha256 for one in recorded if one] == [
+        watch.rules.sha256,
+        other.rules.sha256,
+        watch.rules.sha256,
+    ]
+
+
+def test_a_match_names_the_rules_that_it_was_made_under(begun: Watch) -> None:
+    found = take_in(begun, begun.rules.feeds[0], changed(PAUSE)).recorded
+    (matched,) = [one.event for one in found if one.event.kind == "claim_matched"]
+    assert matched.rules == begun.rules.sha256
+
+
+def test_a_digest_that_was_never_prepared_is_none(begun: Watch) -> None:
+    with begun.log.reading() as connection:
+        assert queries.prepared_digest(connection, "daily/nobody/never") is None
