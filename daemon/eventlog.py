@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +47,11 @@ GENESIS = "0" * 64
 
 REDACTABLE_KINDS = ("item_seen", "item_revised")
 _BATCH_EVENTS = 2_000
+_COLUMN_TYPES = {
+    **dict.fromkeys(("position", "version"), int),
+    **dict.fromkeys(("stream", "kind", "at", "payload_sha256", "chain"), str),
+    "payload": bytes,
+}
 
 
 class EventRow(SQLModel, table=True):
@@ -72,6 +77,8 @@ _SQLITE_TRIGGERS = (
     """
     CREATE TRIGGER IF NOT EXISTS event_appends_at_the_end BEFORE INSERT ON event
     WHEN NEW.position IS NOT (SELECT coalesce(max(position), 0) + 1 FROM event)
+      -- INSERT OR REPLACE would take the row that is in its way, and no DELETE trigger would hear of it.
+      OR EXISTS (SELECT 1 FROM event WHERE stream = NEW.stream AND version = NEW.version)
     BEGIN SELECT RAISE(ABORT, 'the log is append-only: an event goes to the last position + 1'); END
     """,
     """
@@ -85,7 +92,8 @@ _SQLITE_TRIGGERS = (
       OR NEW.payload_sha256 IS NOT OLD.payload_sha256
       OR NOT EXISTS (
         SELECT 1 FROM event AS redacted, json_each(CAST(redacted.payload AS TEXT), '$.redactions') AS redaction
-        WHERE redacted.kind = 'item_redacted' AND redacted.stream = OLD.stream
+        WHERE OLD.kind IN ('item_seen', 'item_revised')
+          AND redacted.kind = 'item_redacted' AND redacted.stream = OLD.stream
           AND json_extract(redaction.value, '$.position') = OLD.position)
     BEGIN SELECT RAISE(ABORT, 'the log is append-only: events are never changed, save for a recorded redaction'); END
     """,
@@ -142,9 +150,18 @@ class Transaction:
         hash of what is left, so that nothing can be slipped in afterwards.
         """
         rows = self.connection.execute(
-            select(_event).where(_event.c.stream == stream, _event.c.kind.in_(REDACTABLE_KINDS))
+            select(_event)
+            .where(_event.c.stream == stream, _event.c.kind.in_(REDACTABLE_KINDS))
+            .order_by(_event.c.position)
         ).all()
+        if not rows:
+            raise ClaimwatchError(
+                f"{stream} has no text to take out", hint="Name the item as `claimwatch events` does."
+            )
         payloads = {row.position: _blanked(row.payload, blank) for row in rows}
+        for row in rows:
+            # A field that the event does not have would make it unreadable for good.
+            from_payload(row.kind, payloads[row.position], position=row.position)
         redactions = tuple(Redaction(position, _sha256(payload)) for position, payload in payloads.items())
         recorded = self.append([NewEvent(stream, ItemRedacted(reason, redactions))])
         for position, payload in payloads.items():
@@ -257,8 +274,8 @@ def verify_chain(connection: Connection) -> Head:
     """
     redacted = _redacted_hashes(connection)
     head, versions = Head(0, GENESIS), dict[str, int]()
-    query = select(_event).order_by(_event.c.position)
-    for row in connection.execution_options(yield_per=_BATCH_EVENTS).execute(query):
+    query = select(_event).order_by(_event.c.position).execution_options(yield_per=_BATCH_EVENTS)
+    for row in connection.execute(query):
         expected = versions.get(row.stream, 0) + 1
         if fault := _fault(row, head, expected, redacted):
             raise LogDamaged(
@@ -270,29 +287,43 @@ def verify_chain(connection: Connection) -> Head:
     return head
 
 
-def _fault(row: Row[Any], head: Head, version: int, redacted: dict[int, str]) -> str | None:
+def _fault(row: Row[Any], head: Head, version: int, redacted: Mapping[tuple[str, int], str | None]) -> str | None:
+    if strange := [column for column, kind in _COLUMN_TYPES.items() if not isinstance(getattr(row, column), kind)]:
+        return f"its {strange[0]} was altered: it is of another type"
     if row.position != head.position + 1:
         return f"it should stand at position {head.position + 1}: events are missing before it"
     if row.version != version:
         return f"its stream should be at version {version}"
-    if redacted.get(row.position, row.payload_sha256) != _sha256(row.payload):
+    expected: str | None = row.payload_sha256
+    if row.kind in REDACTABLE_KINDS:
+        expected = redacted.get((row.stream, row.position), expected)
+    if expected is not None and expected != _sha256(row.payload):
         return "its payload was altered"
     if row.chain != _chain(head.chain, row.position, row.stream, row.version, row.kind, row.at, row.payload_sha256):
         return "its chain does not follow from the event before it: it was altered, or events were reordered"
     return None
 
 
-def _redacted_hashes(connection: Connection) -> dict[int, str]:
-    hashes: dict[int, str] = {}
-    for recorded in read(connection, kinds=(ItemRedacted.kind,)):
-        hashes |= {redaction.position: redaction.payload_sha256 for redaction in recorded.event.redactions}
+def _redacted_hashes(connection: Connection) -> dict[tuple[str, int], str | None]:
+    """What redacted payloads hash to now; None where the redaction itself is damaged: that is named in its turn."""
+    hashes: dict[tuple[str, int], str | None] = {}
+    columns = (_event.c.stream, _event.c.position, _event.c.payload, _event.c.payload_sha256)
+    query = select(*columns).where(_event.c.kind == ItemRedacted.kind).order_by(_event.c.position)
+    for row in connection.execute(query):
+        if not isinstance(row.payload, bytes) or _sha256(row.payload) != row.payload_sha256:
+            before = select(_event.c.position).where(_event.c.stream == row.stream, _event.c.position < row.position)
+            hashes |= dict.fromkeys(((row.stream, position) for position in connection.scalars(before)), None)
+            continue
+        event = from_payload(ItemRedacted.kind, row.payload, position=row.position)
+        assert isinstance(event, ItemRedacted)
+        hashes |= {(row.stream, redaction.position): redaction.payload_sha256 for redaction in event.redactions}
     return hashes
 
 
 def copy_events(source: Connection, target: Connection) -> None:
     """Copies the log as it is into an empty one."""
-    query = select(_event).order_by(_event.c.position)
-    for rows in source.execution_options(yield_per=_BATCH_EVENTS).execute(query).partitions():
+    query = select(_event).order_by(_event.c.position).execution_options(yield_per=_BATCH_EVENTS)
+    for rows in source.execute(query).partitions():
         target.execute(insert(_event), [dict(row._mapping) for row in rows])
 
 

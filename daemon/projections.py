@@ -84,36 +84,37 @@ def rebuild(connection: Connection) -> int:
 def first_difference(standing: Connection, rebuilt: Connection) -> str | None:
     """Where two sets of projections differ first: the table, the row's key, the columns. None when they are equal."""
     for table in PROJECTIONS:
-        for ours, theirs in _paired(_rows(standing, table), _rows(rebuilt, table)):
+        for key, ours, theirs in _paired(_rows(standing, table), _rows(rebuilt, table)):
             if ours != theirs:
-                return _difference(table, ours, theirs)
+                return f"table {table.name}, row {' / '.join(map(str, key))}: {_difference(ours, theirs)}"
     return None
 
 
-def _rows(connection: Connection, table: Table) -> Iterator[dict[str, Any]]:
-    query = select(table).order_by(*table.primary_key.columns)
-    for row in connection.execution_options(yield_per=1_000).execute(query):
-        yield dict(row._mapping)
+Keyed = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+def _rows(connection: Connection, table: Table) -> list[Keyed]:
+    """A table's rows under their keys, in an order that no database's collation decides."""
+    keys = [column.name for column in table.primary_key.columns]
+    rows = [dict(row._mapping) for row in connection.execute(select(table))]
+    return sorted(((tuple(row[key] for key in keys), row) for row in rows), key=lambda pair: pair[0])
 
 
 def _paired(
-    left: Iterator[dict[str, Any]], right: Iterator[dict[str, Any]]
-) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
-    while True:
-        pair = next(left, None), next(right, None)
-        if pair == (None, None):
-            return
-        yield pair
+    left: list[Keyed], right: list[Keyed]
+) -> Iterator[tuple[tuple[Any, ...], Mapping[str, Any] | None, Mapping[str, Any] | None]]:
+    ours, theirs = dict(left), dict(right)
+    for key in sorted(ours.keys() | theirs.keys()):
+        yield key, ours.get(key), theirs.get(key)
 
 
-def _difference(table: Table, ours: dict[str, Any] | None, theirs: dict[str, Any] | None) -> str:
-    keys = [column.name for column in table.primary_key.columns]
-    row = ours or theirs or {}
-    name = f"table {table.name}, row {' / '.join(str(row[key]) for key in keys)}"
-    if ours is None or theirs is None or [ours[key] for key in keys] != [theirs[key] for key in keys]:
-        return f"{name}: it is missing on one side"
+def _difference(ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> str:
+    if ours is None:
+        return "it is missing, the log has it"
+    if theirs is None:
+        return "it is there, the log does not have it"
     columns = [column for column in ours if ours[column] != theirs[column]]
-    return f"{name}: {', '.join(f'{c} is {ours[c]!r}, the log says {theirs[c]!r}' for c in columns)}"
+    return ", ".join(f"{column} is {ours[column]!r}, the log says {theirs[column]!r}" for column in columns)
 
 
 # ── one event at a time ──────────────────────────────────────────────────────────────────────────────────────────
@@ -193,7 +194,6 @@ def _(event: events.ItemSeen, recorded: Recorded, connection: Connection) -> Non
         first_seen=at,
         position=recorded.position,
         already_there=event.already_there,
-        redacted=False,
         **_item_text(event, recorded),
     )
     _put_revision(event, recorded, connection)
@@ -217,6 +217,7 @@ def _item_text(event: events.ItemSeen | events.ItemRevised, recorded: Recorded) 
         "changed": timestamp(recorded.at),
         "version": recorded.version,
         "text_position": recorded.position,
+        "redacted": False,
     }
 
 

@@ -28,7 +28,7 @@ from daemon.decisions import (
     after_unchanged,
     next_poll,
 )
-from daemon.errors import StreamConflict
+from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.eventlog import EventLog
 from daemon.events import ItemRevised, ItemSeen, NewEvent, Recorded, RulesChanged
 from daemon.fetching import Changed, Failed, Fetcher, Gone, Outcome, Request, Unchanged
@@ -39,6 +39,9 @@ from daemon.projections import record
 from daemon.rules import FeedRule, Rules
 
 logger = logging.getLogger(__name__)
+
+MOST_TRIES = 10
+"""How often a decision is made again when somebody else was first; more than that is no race."""
 
 
 class Clock(Protocol):
@@ -172,7 +175,7 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome) -> Polled:
     read = parse(split(outcome.body, outcome.charset)) if isinstance(outcome, Changed) else None
     if isinstance(read, NotAFeed):
         outcome = Failed("not a feed", read.reason, read.hint)
-    while True:
+    for _ in range(MOST_TRIES):
         with watch.log.reading() as connection:
             before = knowledge.poll_states(connection, feed.id).get(feed.id)
             if before is None or before.url != feed.url:
@@ -194,6 +197,10 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome) -> Polled:
             continue
         assert state.next_due is not None
         return Polled(feed.id, outcome, state.next_due, recorded)
+    raise ClaimwatchError(
+        f"what the log holds of the feed {feed.id} does not fit its tables",
+        hint="Run `claimwatch rebuild`, then `claimwatch verify`.",
+    )
 
 
 def _events_without_document(known: KnownFeed, outcome: Unchanged | Gone | Failed) -> tuple[NewEvent, ...]:

@@ -462,7 +462,7 @@ def test_a_removed_row_is_named(told: EventLog, table: str, end: str) -> None:
 def test_a_row_that_the_log_knows_nothing_of_is_named(told: EventLog, id: str) -> None:
     columns = ", ".join(column.name for column in TABLES["item"].columns if column.name != "id")
     meddle(told, f"INSERT INTO item (id, {columns}) SELECT ?, {columns} FROM item WHERE id = '2'", id)
-    with pytest.raises(LogDamaged, match=f"table item, row {id}: it is missing"):
+    with pytest.raises(LogDamaged, match=f"table item, row {id}: it is there"):
         verify(told)
 
 
