@@ -33,7 +33,7 @@ test-kill: $(VENV)/.dev ## kill -9 at fifty random moments of poll and deliver
 	CLAIMWATCH_KILLS=50 $(BIN)/pytest -p no:randomly tests/test_kill.py
 
 test-corpus: $(VENV)/.dev ## all snapshots of the shared corpus, where it is there (a few minutes)
-	$(BIN)/pytest -m slow tests/test_corpus.py
+	$(BIN)/pytest -m slow tests/test_corpus.py tests/test_items.py
 
 bench: $(VENV)/.dev ## what docs/benchmarks.md quotes
 	$(BIN)/python -m benchmarks.straight_path

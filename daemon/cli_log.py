@@ -90,7 +90,7 @@ def matches(
     Examples: `claimwatch matches --claim prisoner-exchange --since 30d`, `claimwatch matches --csv > matches.csv`
     """
     with assembly.reading(*given(config, state)) as installation, installation.log.reading() as connection:
-        found = queries.matches_since(connection, claim or (), since)
+        found = queries.matches_since(connection, claim or None, since)
     if as_json:
         print_lines(_match_json(match) for match in found)
     elif as_csv:

@@ -47,7 +47,7 @@ class KnownItem:
 
     id: str
     version: int
-    guid: str | None
+    guids: frozenset[str]
     links: frozenset[str]
     titles: frozenset[tuple[str, str]]
     fingerprints: frozenset[str]
@@ -161,13 +161,16 @@ class _Catalogue:
         self.by_guid: dict[str, str] = {}
         self.by_link: dict[str, str] = {}
         self.by_title: dict[tuple[str, str], str] = {}
+        self.by_text: dict[str, str] = {}
         for item in known:
             self.put(item)
 
     def put(self, item: KnownItem) -> None:
         self.items[item.id] = item
-        if item.guid:
-            self.by_guid.setdefault(item.guid, item.id)
+        for guid in item.guids:
+            self.by_guid.setdefault(guid, item.id)
+        for fingerprint in item.fingerprints:
+            self.by_text.setdefault(fingerprint, item.id)
         for link in item.links:
             self.by_link.setdefault(link, item.id)
         for title in item.titles:
@@ -175,15 +178,16 @@ class _Catalogue:
 
     def find(self, item: Item) -> KnownItem | None:
         kind, key = self.key(item)
-        by_title = self.by_title.get((item.link, item.title)) if item.link and item.title else None
+        # The very same text is the surest sign, but for texts with a guid of their own and no link to tell them apart.
+        found = self.by_text.get(item.fingerprint) if item.link or kind != "guid" else None
         if kind == "guid":
-            found = self.by_guid.get(key) or by_title
-        elif kind == "link":
-            found = by_title or self.by_link.get(key)
-        elif kind == "title+link":
-            found = by_title or self._by_id(item)
-        else:
-            found = self._by_id(item)
+            found = self.by_guid.get(key) or found
+        if found is None and item.link and item.title:
+            found = self.by_title.get((item.link, item.title))
+        if found is None and kind == "link":
+            found = self.by_link.get(key)
+        if found is None and self._id(item) in self.items:
+            found = self._id(item)
         return self.items[found] if found else None
 
     def key(self, item: Item) -> tuple[Key, str]:
@@ -232,7 +236,7 @@ class _Catalogue:
         text = _known(standing.id, standing.version + 1, item, standing.already_there)
         known = replace(
             text,
-            guid=standing.guid,
+            guids=standing.guids | text.guids,
             links=standing.links | text.links,
             titles=standing.titles | text.titles,
             fingerprints=standing.fingerprints | text.fingerprints,
@@ -244,16 +248,12 @@ class _Catalogue:
     def _id(self, item: Item) -> str:
         return hashlib.sha256(canonical_json([self.feed.id, *self.key(item)])).hexdigest()[:16]
 
-    def _by_id(self, item: Item) -> str | None:
-        found = self._id(item)
-        return found if found in self.items else None
-
 
 def _known(id: str, version: int, item: Item, already_there: bool) -> KnownItem:
     return KnownItem(
         id=id,
         version=version,
-        guid=item.guid,
+        guids=frozenset({item.guid}) if item.guid else frozenset(),
         links=frozenset({item.link}) if item.link else frozenset(),
         titles=frozenset({(item.link, item.title)}) if item.link and item.title else frozenset(),
         fingerprints=frozenset({item.fingerprint}),

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from jinja2 import TemplateError
-
 from daemon import queries
 from daemon.digests import DigestView, MatchToTell, compose, digest_id, due_times, message_id, next_due
 from daemon.errors import ClaimwatchError, StreamConflict
@@ -29,6 +27,7 @@ from daemon.events import (
     DigestPrepared,
     DigestSkipped,
     Event,
+    FeedOutage,
     FeedTrouble,
     NewEvent,
     Recorded,
@@ -210,7 +209,7 @@ def _render(view: DigestView, post: Post) -> Rendered:
     """By the user's templates, or by the shipped ones where those fail: a slip in a template must not cost a digest."""
     try:
         return render(view, post.templates)
-    except TemplateError as error:
+    except Exception as error:  # noqa: BLE001 - a user's template may do anything
         line = getattr(error, "lineno", None)
         place = f"{getattr(error, 'name', None) or 'alerts/'}" + (f", line {line}" if line else "")
         logger.error("action=template_failed %s: %s; the shipped templates are used instead", place, error)
@@ -227,6 +226,11 @@ def coverage(connection: Connection, since: datetime, until: datetime) -> Covera
         feeds=len(feeds),
         feeds_read=len(feeds) - len(troubles),
         troubles=tuple(troubles),
+        recovered=tuple(
+            FeedOutage(feed, outage.start, outage.end)
+            for feed, outage in queries.recovered_since(connection, since).items()
+            if feed not in {trouble.feed for trouble in troubles}
+        ),
         asleep=queries.asleep_since(connection, since, until),
         gaps=queries.gaps_since(connection, since),
     )

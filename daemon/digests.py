@@ -14,10 +14,11 @@ from typing import Literal
 from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo
 
+import idna
 from cronsim import CronSim
 
 from daemon.events import Coverage, Evidence, as_utc
-from daemon.rules import ClaimRule, DigestRule, Rules
+from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules
 
 EXCERPT_CHARACTERS = 320
 MOST_MISSED = 400
@@ -165,12 +166,7 @@ def compose(
     watched = [claim for claim in rules.watched_claims if not digest.claims or claim.id in digest.claims]
     views = []
     for claim in watched:
-        items = [
-            (match, _item_view(match, feeds[match.feed].title or match.feed, feeds[match.feed].url, zone))
-            if match.feed in feeds
-            else (match, _item_view(match, match.feed, "", zone))
-            for match in by_claim.get(claim.id, ())
-        ]
+        items = [(match, _item_view(match, feeds.get(match.feed), zone)) for match in by_claim.get(claim.id, ())]
         items.sort(key=lambda pair: (pair[1].when, pair[0].position), reverse=True)
         views.append(_claim_view(claim, items, due.astimezone(zone).date()))
     return DigestView(
@@ -227,8 +223,8 @@ def _days(count: int) -> str:
     return "1 day" if count == 1 else f"{count} days"
 
 
-def _item_view(match: MatchToTell, feed_title: str, feed_url: str, zone: ZoneInfo) -> ItemView:
-    link = _safe_link(match.link, feed_url)
+def _item_view(match: MatchToTell, feed: FeedRule | None, zone: ZoneInfo) -> ItemView:
+    link = _safe_link(match.link, feed.url if feed else "")
     when = match.published or match.first_seen
     title = "(text taken out of the log)" if match.redacted else match.title or "(no title)"
     return ItemView(
@@ -237,7 +233,7 @@ def _item_view(match: MatchToTell, feed_title: str, feed_url: str, zone: ZoneInf
         excerpt=tuple(_excerpt(match)),
         link=link,
         host=_host(link),
-        feed=feed_title,
+        feed=(feed.title if feed else "") or match.feed,
         when=when.astimezone(zone),
         when_is="published" if match.published else "first seen",
         terms=tuple(dict.fromkeys(evidence.term for evidence in match.evidence)),
@@ -259,7 +255,11 @@ def _excerpt(match: MatchToTell) -> Iterator[Piece]:
     if match.redacted or text == match.title:
         return
     first = spans[0][0] if spans else 0
-    start = 0 if first < EXCERPT_CHARACTERS * 2 // 3 else text.rfind(" ", 0, first - EXCERPT_CHARACTERS // 3) + 1
+    start = 0
+    if first >= EXCERPT_CHARACTERS * 2 // 3:
+        start = text.rfind(" ", 0, first - EXCERPT_CHARACTERS // 3) + 1
+        # No space within reach (a long address, Chinese): then right before the mark.
+        start = start if first - start < EXCERPT_CHARACTERS * 2 // 3 else first - EXCERPT_CHARACTERS // 3
     end = len(text)
     if end - start > EXCERPT_CHARACTERS:
         cut = text.rfind(" ", start, start + EXCERPT_CHARACTERS)
@@ -317,6 +317,6 @@ def _host(link: str | None) -> str:
     """The host to show beside a link; one that is not ASCII is shown as the browser resolves it (xn--…)."""
     host = (urlsplit(link).hostname or "") if link else ""
     try:
-        return host if host.isascii() else host.encode("idna").decode()
-    except UnicodeError:
+        return host if host.isascii() else idna.encode(host, uts46=True).decode()
+    except idna.IDNAError:
         return host.encode("ascii", "backslashreplace").decode()

@@ -269,11 +269,20 @@ class Span:
 
 
 @dataclass(frozen=True)
+class FeedOutage:
+    """A stretch in which a feed could not be read, and which is over."""
+
+    feed: str
+    start: Moment
+    end: Moment
+
+
+@dataclass(frozen=True)
 class Coverage:
     """What was really watched between `since` and `until`.
 
-    `feeds` were to be polled and `feeds_read` of them were readable at the end; `asleep` are the stretches in which the
-    watch was down; `gaps` are the feeds with a suspected gap, by name.
+    `feeds` were to be polled and `feeds_read` of them were readable at the end; `recovered` failed in between and came
+    back; `asleep` are the stretches in which the watch was down; `gaps` are the feeds with a suspected gap, by name.
     """
 
     since: Moment | None
@@ -283,6 +292,7 @@ class Coverage:
     troubles: tuple[FeedTrouble, ...]
     asleep: tuple[Span, ...]
     gaps: tuple[str, ...]
+    recovered: tuple[FeedOutage, ...] = ()
 
 
 @_kind

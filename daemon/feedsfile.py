@@ -91,6 +91,10 @@ def _address(text: str) -> str:
 def _word(text: str) -> str:
     if not tokenise(text):
         raise ValueError(f"there is no word in {text!r}")
+    if "*" in text or '"' in text:
+        raise ValueError(
+            f"{text!r} holds more than words\nWrite words and phrases bare; * and quotes belong into terms."
+        )
     return text
 
 

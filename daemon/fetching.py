@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TypeAlias
 from urllib.parse import urljoin, urlsplit
 
@@ -26,6 +27,8 @@ from daemon import __version__
 USER_AGENT = f"claimwatch/{__version__} (feed reader; polls on a schedule, asks conditionally)"
 MOST_REDIRECTS = 5
 LONGEST_RETRY_AFTER = timedelta(days=7)
+_FIND_IT = "Open the address in a browser and find the feed's new one."
+_NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, zlib.error, ValueError, OverflowError, OSError)
 _ACCEPT = (
     "application/rss+xml, application/atom+xml, application/feed+json, application/xml;q=0.9, text/xml;q=0.8, */*;q=0.1"
 )
@@ -86,11 +89,18 @@ class Failed:
 Outcome: TypeAlias = Changed | Unchanged | Gone | Failed
 
 
+@dataclass(frozen=True)
+class Redirect:
+    """Ask there instead. Not an outcome: `Fetcher.fetch` follows it."""
+
+    url: str
+
+
 class TooLarge(Exception):
     """The body is larger than its limit."""
 
 
-class BadEncoding(Exception):
+class BadEncoding(ValueError):
     """The body is not encoded as it says."""
 
 
@@ -128,36 +138,43 @@ class Fetcher:
     async def fetch(self, request: Request, now: datetime) -> Outcome:
         """One conditional GET, redirects followed. Never raises for what a server or the network does.
 
-        The deadline runs from the moment the host's turn has come, over all redirects.
+        Each host on the way is waited for in its turn; the deadline counts what is spent on the network.
         """
-        try:
-            async with self.pacer.turn(urlsplit(request.url).hostname or ""), asyncio.timeout(self.timeout_seconds):
-                return await self._follow(request, now)
-        except TimeoutError:
-            hint = "The site is slow or does not answer; it is tried again by itself."
-            return Failed("timeout", f"no complete answer within {self.timeout_seconds:g} s", hint)
-        except TooLarge:
-            hint = "Raise polling: most_bytes in feeds.yaml if this feed is really that large."
-            return Failed("too large", f"the document is larger than {self.most_bytes:,} bytes", hint)
-        except (httpx.HTTPError, httpx.InvalidURL, BadEncoding, ssl.SSLError, zlib.error, ValueError, OSError) as error:
-            return _network_failure(error)
-
-    async def _follow(self, request: Request, now: datetime) -> Outcome:
+        seconds_left = self.timeout_seconds
         url = request.url
+        clock = asyncio.get_running_loop().time
         for _ in range(MOST_REDIRECTS + 1):
-            async with self.client.stream("GET", url, headers=_headers(request), follow_redirects=False) as response:
-                location = response.headers.get("location")
-                if not (response.status_code in (301, 302, 303, 307, 308) and location):
-                    return await self._outcome(request, response, now)
-            url = urljoin(url, location)
+            try:
+                async with self.pacer.turn(urlsplit(url).hostname or ""):
+                    began = clock()
+                    async with asyncio.timeout(seconds_left):
+                        answer = await self._ask(url, request, now)
+                    seconds_left -= clock() - began
+            except TimeoutError:
+                hint = "The site is slow or does not answer; it is tried again by itself."
+                return Failed("timeout", f"no complete answer within {self.timeout_seconds:g} s", hint)
+            except TooLarge:
+                hint = "Raise polling: most_bytes in feeds.yaml if this feed is really that large."
+                return Failed("too large", f"the document is larger than {self.most_bytes:,} bytes", hint)
+            # ExceptionGroup and OverflowError: an address with the port 99999 ends so, deep inside.
+            except (*_NETWORK_ERRORS, ExceptionGroup) as error:
+                return _network_failure(error)
+            if not isinstance(answer, Redirect):
+                return answer
+            url = answer.url
             if urlsplit(url).scheme not in ("http", "https"):
-                hint = "Open the address in a browser and find the feed's new one."
-                return Failed("bad redirect", f"it redirects to {url[:200]}", hint)
-        hint = "Open the address in a browser and find the feed's new one."
-        return Failed("bad redirect", f"more than {MOST_REDIRECTS} redirects, the last to {url[:200]}", hint)
+                return Failed("bad redirect", f"it redirects to {url[:200]}", _FIND_IT)
+        return Failed("bad redirect", f"more than {MOST_REDIRECTS} redirects, the last to {url[:200]}", _FIND_IT)
+
+    async def _ask(self, url: str, request: Request, now: datetime) -> Outcome | Redirect:
+        async with self.client.stream("GET", url, headers=_headers(request), follow_redirects=False) as response:
+            location = response.headers.get("location")
+            if response.status_code in (301, 302, 303, 307, 308) and location:
+                return Redirect(urljoin(url, location))
+            return await self._outcome(request, response, now)
 
     async def _outcome(self, request: Request, response: httpx.Response, now: datetime) -> Outcome:
-        etag, last_modified = response.headers.get("etag"), response.headers.get("last-modified")
+        etag, last_modified = _validator(response, b"etag"), _validator(response, b"last-modified")
         if response.status_code == 304:
             return Unchanged(etag or request.etag, last_modified or request.last_modified)
         if response.status_code == 410:
@@ -181,41 +198,77 @@ async def open_fetcher(
 ) -> AsyncIterator[Fetcher]:
     """A Fetcher for as long as it is needed. `transport` puts another network under it (an archive, in backtests)."""
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=0)
+    # No cookies: a feed is asked as a stranger each time, and one that hands out cookies must not fill the memory.
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     # trust_env off: a proxy from the environment would be a hop that nobody configured.
     async with httpx.AsyncClient(
-        transport=transport, limits=limits, timeout=httpx.Timeout(timeout_seconds), trust_env=False
+        transport=transport, limits=limits, timeout=httpx.Timeout(timeout_seconds), trust_env=False, cookies=no_cookies
     ) as client:
         yield Fetcher(client, Pacer(host_pause_seconds), timeout_seconds, most_bytes)
 
 
-def _headers(request: Request) -> dict[str, str]:
-    headers = {"user-agent": USER_AGENT, "accept": _ACCEPT, "accept-encoding": "gzip"}
+def _headers(request: Request) -> dict[bytes, bytes]:
+    headers = {b"user-agent": USER_AGENT, b"accept": _ACCEPT, b"accept-encoding": "gzip"}
     if request.etag:
-        headers["if-none-match"] = request.etag
+        headers[b"if-none-match"] = request.etag
     if request.last_modified:
-        headers["if-modified-since"] = request.last_modified
-    return headers
+        headers[b"if-modified-since"] = request.last_modified
+    return {name: value.encode("latin-1") for name, value in headers.items()}
+
+
+def _validator(response: httpx.Response, name: bytes) -> str | None:
+    """A header's value, to be sent back byte for byte: latin-1 is the one reading that loses none."""
+    return next((value.decode("latin-1") for key, value in response.headers.raw if key.lower() == name), None)
 
 
 async def _read(response: httpx.Response, most_bytes: int) -> bytes:
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding in ("", "identity"):
-        inflate = None
-    elif encoding in ("gzip", "x-gzip", "deflate"):
-        inflate = zlib.decompressobj(47 if encoding != "deflate" else zlib.MAX_WBITS)
-    else:
+    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise BadEncoding(f"the answer is encoded as {encoding!r}, which was not asked for")
+    inflate = _Inflate(zlib.MAX_WBITS if encoding == "deflate" else 47) if encoding not in ("", "identity") else None
     body = bytearray()
+    received = 0
     async for chunk in response.aiter_raw():
-        if inflate is not None:
-            # One byte more than the limit is enough to know; never more than that is made.
-            chunk = inflate.decompress(chunk, most_bytes + 1 - len(body))
-        body += chunk
-        if len(body) > most_bytes:
+        received += len(chunk)
+        # One byte more than the limit is enough to know; never more than that is made.
+        body += inflate.more(chunk, most_bytes + 1 - len(body)) if inflate else chunk
+        if max(len(body), received) > most_bytes:
             raise TooLarge
-    if inflate is not None and not inflate.eof:
+        if inflate and inflate.junk:
+            break
+    if inflate and not inflate.complete:
         raise BadEncoding("the compressed answer breaks off")
     return bytes(body)
+
+
+class _Inflate:
+    """Inflates a body of one or more members (RFC 1952, 2.2); what follows the last one is left unread."""
+
+    def __init__(self, window_bits: int) -> None:
+        self._window_bits = window_bits
+        self._member = zlib.decompressobj(window_bits)
+        self._members = 0
+        self.junk = False
+
+    @property
+    def complete(self) -> bool:
+        return self._member.eof or self._members > 0
+
+    def more(self, chunk: bytes, most: int) -> bytes:
+        """What this chunk gives, at most so many bytes."""
+        made = b""
+        while chunk and not self.junk and len(made) < most:
+            if self._member.eof:
+                self._members += 1
+                self._member = zlib.decompressobj(self._window_bits)
+            try:
+                made += self._member.decompress(chunk, most - len(made))
+            except zlib.error:
+                if not self._members:
+                    raise
+                self.junk = True
+            chunk = self._member.unused_data
+        return made
 
 
 def _http_failure(response: httpx.Response, now: datetime) -> Failed:
@@ -254,8 +307,10 @@ def _network_failure(error: Exception) -> Failed:
     again = "It is tried again by itself."
     if isinstance(error, httpx.ConnectError) and ("Name or service" in detail or "name resolution" in detail.lower()):
         return Failed("name not found", detail, f"Check the address and this machine's network. {again}", offline=True)
-    if "CERTIFICATE" in detail.upper() or isinstance(error, ssl.SSLError):
-        return Failed("tls", detail, "The site's certificate does not hold; check this machine's clock and CA store.")
+    # httpx wraps what the TLS layer says; its text keeps the mark.
+    if "CERTIFICATE" in detail.upper() or "[SSL" in detail or isinstance(error, ssl.SSLError):
+        hint = "No safe connection: check the address, this machine's clock, and its CA certificates."
+        return Failed("tls", detail, hint)
     if isinstance(error, httpx.TimeoutException):
         return Failed("timeout", detail, f"The site is slow or does not answer. {again}")
     if isinstance(error, httpx.ConnectError | OSError):

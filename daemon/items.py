@@ -24,6 +24,7 @@ import nh3
 from daemon.rules import canonical_json
 
 SUMMARY_FROM_CONTENT_CHARACTERS = 500
+_IMPOSSIBLE_REFERENCE = re.compile(rb"&#(?:[xX]([0-9a-fA-F]{1,16})|([0-9]{1,20}));")
 EARLIEST_PUBLISHED_YEAR = 1990
 """Feeds give 1970 (and 1601, and 0001) for "I don't know": an earlier year is no date at all."""
 
@@ -99,13 +100,27 @@ def parse(document: Document) -> Feed | NotAFeed:
 
 
 def _parse_xml(body: bytes, charset: str | None) -> Feed | NotAFeed:
-    # BytesIO, because feedparser opens a file when the bytes are a path.
-    parsed = feedparser.parse(BytesIO(body), response_headers=_headers(body, charset), sanitize_html=False)
+    body = _IMPOSSIBLE_REFERENCE.sub(_possible, body if body[:2] in (b"\xff\xfe", b"\xfe\xff") else body.lstrip())
+    try:
+        # BytesIO, because feedparser opens a file when the bytes are a path.
+        parsed = feedparser.parse(BytesIO(body), response_headers=_headers(body, charset), sanitize_html=False)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, AssertionError) as error:
+        # It raises where it should report: a document like that is none, and the next feed must not suffer for it.
+        return NotAFeed(
+            f"the parser fails on it ({type(error).__name__}: {error})", "Tell the site; it is tried again."
+        )
     if not parsed.get("version") and not parsed.entries:
         return _not_a_feed(body, parsed.get("bozo_exception"))
     lang = _text_or_none(parsed.feed.get("language"))
     items = tuple(_item_from_entry(entry, lang) for entry in parsed.entries)
     return Feed(one_line(plain_text(parsed.feed.get("title") or "")), items)
+
+
+def _possible(reference: re.Match[bytes]) -> bytes:
+    """A numeric reference as it stands if it names a character, else the one for "unknown"."""
+    number = int(reference[1], 16) if reference[1] else int(reference[2])
+    known = 0 < number <= 0x10FFFF and not 0xD800 <= number <= 0xDFFF
+    return reference[0] if known else b"&#xFFFD;"
 
 
 def _headers(body: bytes, charset: str | None) -> dict[str, str]:
@@ -139,19 +154,24 @@ def _not_a_feed(body: bytes, error: object) -> NotAFeed:
     return NotAFeed(f"not a feed ({error})" if error else "not a feed", "Check the address in feeds.yaml.")
 
 
-def _item_from_entry(entry: Mapping[str, Any], feed_lang: str | None) -> Item:
+def _item_from_entry(entry: dict[str, Any], feed_lang: str | None) -> Item:
     content = "\n".join(filter(None, (_construct(part) for part in entry.get("content") or ())))
     summary = _construct(entry.get("summary_detail")) or plain_text(entry.get("summary") or "")
     return Item(
         guid=_text_or_none(entry.get("id")),
         link=_text_or_none(entry.get("link")),
-        title=one_line(_construct(entry.get("title_detail")) or plain_text(entry.get("title") or "")),
+        title=one_line(_title(entry)),
         summary=summary or _start_of(content),
         content="" if content == summary else content,
         author=_text_or_none(entry.get("author")),
-        published=_moment(entry.get("published_parsed") or entry.get("updated_parsed")),
+        published=_moment(_date_of(entry)),
         lang=_language(entry) or feed_lang,
     )
+
+
+def _title(entry: Mapping[str, Any]) -> str:
+    """`title_detail` may be the title of an image inside the entry; `title` is right, so only its type is taken."""
+    return _construct({**(entry.get("title_detail") or {}), "value": entry.get("title")})
 
 
 def _construct(detail: Mapping[str, Any] | None) -> str:
@@ -169,6 +189,12 @@ def _language(entry: Mapping[str, Any]) -> str | None:
     )
 
 
+def _date_of(entry: dict[str, Any]) -> Sequence[int] | None:
+    # Past feedparser's own look-up, which answers for `updated_parsed` from `published_parsed`, with a warning.
+    parsed: Sequence[int] | None = dict.get(entry, "published_parsed") or dict.get(entry, "updated_parsed")
+    return parsed
+
+
 def _moment(parsed: Sequence[int] | None) -> datetime | None:
     """feedparser's UTC time tuple; None where there is none, or where it is no date (29 February 2025, the year 0)."""
     if parsed is None:
@@ -184,7 +210,7 @@ def _moment(parsed: Sequence[int] | None) -> datetime | None:
 
 
 def _parse_json(body: bytes) -> Feed | NotAFeed:
-    """JSON Feed 1.0 and 1.1 (https://www.jsonfeed.org/version/1.1/), lenient about types as its part on ids asks."""
+    """JSON Feed 1.0 and 1.1 (https://www.jsonfeed.org/version/1.1/), lenient about types as its part on ids is."""
     try:
         document = json.loads(body.decode("utf-8-sig", errors="replace"))
     except (ValueError, RecursionError) as error:
@@ -193,7 +219,9 @@ def _parse_json(body: bytes) -> Feed | NotAFeed:
         return NotAFeed("JSON, but no JSON Feed", "Check the address in feeds.yaml.")
     lang = _text_or_none(document.get("language"))
     entries = [entry for entry in document["items"] if isinstance(entry, dict)]
-    return Feed(squeeze(_string(document.get("title"))), tuple(_item_from_json(entry, lang) for entry in entries))
+    return Feed(
+        one_line(squeeze(_string(document.get("title")))), tuple(_item_from_json(entry, lang) for entry in entries)
+    )
 
 
 def _item_from_json(entry: Mapping[str, Any], feed_lang: str | None) -> Item:
@@ -241,13 +269,15 @@ _BLOCK_TAGS = {
     *("section", "table", "td", "th", "tr", "ul"),
 }
 _MARKUP = re.compile(r"<[^>]*>")
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r"\s*\n\s*")
 
 
 def plain_text(markup: str) -> str:
     """The text of a piece of HTML: scripts and styles gone, blocks parted by a line break, entities resolved."""
+    # nh3 takes no lone surrogates.
+    markup = _UNPRINTABLE.sub("", markup)
     if "<" not in markup and "&" not in markup:
         return squeeze(markup)
     # After nh3 only its own serialisation is left (every other < is escaped), so a pattern is safe on it.
@@ -274,7 +304,9 @@ def _start_of(content: str) -> str:
     """The start of `content` as a summary, cut between words."""
     if len(content) <= SUMMARY_FROM_CONTENT_CHARACTERS:
         return content
-    return content[: SUMMARY_FROM_CONTENT_CHARACTERS + 1].rpartition(" ")[0] + " …"
+    start = content[: SUMMARY_FROM_CONTENT_CHARACTERS + 1]
+    words = re.match(r"(?s)(.*\S)\s", start)
+    return f"{words[1] if words else start[:-1]} …"
 
 
 def titles_by_key(items: Iterable[Item], key: Literal["guid", "link"]) -> dict[str, dict[str, None]]:

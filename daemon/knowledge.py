@@ -103,11 +103,12 @@ def _poll_state(row: Row[Any]) -> PollState:
 def known_feed(connection: Connection, feed: str, poll: PollState | None) -> KnownFeed:
     """What is known of a feed. An unknown one is new."""
     row = connection.execute(select(_feed).where(_feed.c.id == feed)).first()
+    version = version_of(connection, f"feed/{feed}")
     if row is None:
-        return KnownFeed(feed)
+        return KnownFeed(feed, version)
     return KnownFeed(
         id=feed,
-        version=version_of(connection, f"feed/{feed}"),
+        version=version,
         state=row.state,
         since=_moment(row.since),
         reason=row.reason,
@@ -124,7 +125,7 @@ def known_items(connection: Connection, feed: str, items: Sequence[Item]) -> lis
     wanted = (
         (_revision.c.guid, {item.guid for item in items if item.guid}),
         (_revision.c.link, {item.link for item in items if item.link}),
-        (_revision.c.fingerprint, {item.fingerprint for item in items if not item.link}),
+        (_revision.c.fingerprint, {item.fingerprint for item in items}),
     )
     for column, values in wanted:
         for chunk in _chunks(values):
@@ -148,7 +149,7 @@ def _known_item(row: Row[Any], revisions: Iterable[Row[Any]], claims: Iterable[s
     return KnownItem(
         id=row.id,
         version=row.version,
-        guid=min(revisions, key=lambda revision: revision.position).guid,
+        guids=frozenset(revision.guid for revision in revisions if revision.guid),
         links=frozenset(revision.link for revision in revisions if revision.link),
         titles=frozenset((revision.link, revision.title) for revision in revisions if revision.link and revision.title),
         fingerprints=frozenset(revision.fingerprint for revision in revisions),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import aiosmtplib
+import idna
 
 from daemon.rendering import addressed
 from daemon.settings import Mail, Smtp
@@ -65,6 +66,10 @@ class SmtpCarrier:
 
     async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
         try:
+            address = _on_the_wire(address)
+        except UnicodeError:
+            return Refused(f"{address} can't be carried by SMTP: only letters of ASCII may stand before the @")
+        try:
             refused, answer = await aiosmtplib.send(
                 addressed(message, address),
                 sender=self.sender,
@@ -86,7 +91,7 @@ class SmtpCarrier:
             return Deferred(f"{error.code} {error.message} (user name or password)")
         except aiosmtplib.SMTPResponseException as error:
             return _by_code(error.code, error.message)
-        except (aiosmtplib.SMTPException, OSError, ssl.SSLError, TimeoutError) as error:
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return Deferred(" ".join(str(error).split()) or type(error).__name__)
         # A partly refused message counts as success there; we send to one recipient, so a refusal is the whole of it.
         if address in refused:
@@ -141,6 +146,13 @@ def carrier_for(mail: Mail) -> Carrier:
 def _by_code(code: int, message: str) -> Handover:
     reason = f"{code} {' '.join(message.split())}"
     return Refused(reason) if 500 <= code < 600 else Deferred(reason)
+
+
+def _on_the_wire(address: str) -> str:
+    """The address as SMTP carries it: the domain in its xn-- form. Raises UnicodeError for a name that is not ASCII."""
+    name, _, domain = address.rpartition("@")
+    name.encode("ascii")
+    return f"{name}@{domain if domain.isascii() else idna.encode(domain, uts46=True).decode()}"
 
 
 def _tls_context(smtp: Smtp) -> ssl.SSLContext:

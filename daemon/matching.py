@@ -6,15 +6,16 @@ one of the words that it can't do without is there.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from daemon.events import Evidence
 from daemon.rules import ClaimRule, Rules, TermRule
 from daemon.terms import FIELDS, And, Field, In, Near, Not, Or, Phrase, Term, Word, parse_term
-from daemon.words import Token, fold, forms, tokenise
+from daemon.words import Token, fold, forms, spell, tokenise
 
 DEFAULT_FIELDS: tuple[Field, ...] = ("title", "summary")
 
@@ -43,7 +44,7 @@ class _Leaf:
             return token.form.startswith(self.prefix)
         if token.form not in self.forms:
             return False
-        return not self.surface or text[token.start : token.end] == self.surface
+        return not self.surface or spell(text[token.start : token.end]) == self.surface
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _compile_word(word: Word) -> _Leaf:
     if word.prefix:
         return _Leaf(frozenset(), prefix=fold(word.text))
     if word.exact:
-        return _Leaf(frozenset({fold(word.text)}), surface=word.text if word.cased else "")
+        return _Leaf(frozenset({fold(word.text)}), surface=spell(word.text) if word.cased else "")
     return _Leaf(forms(word.text))
 
 
@@ -213,21 +214,23 @@ class _Search:
     def _find_in_text(self, term: Term, fields: Sequence[Field]) -> dict[Field, set[int]] | None:
         hits: dict[Field, set[int]] = {}
         for field in fields:
-            if found := self._places(term, self.texts[field]):
-                hits[field] = set(min(found, key=lambda words: (max(words) - min(words), min(words))))
+            if found := self._places(term, self.texts[field], every=False):
+                tightest = min(found, key=lambda way: (_extent(way), min(way)))
+                hits[field] = set(tightest)
         return hits or None
 
-    def _places(self, term: Term, text: _Text) -> list[frozenset[int]]:
-        """Every way in which `term` stands in `text`: the words it takes, each way once."""
+    def _places(self, term: Term, text: _Text, *, every: bool) -> list[frozenset[int]]:
+        """The ways in which `term` stands in `text`, as the words it takes: every one, or the tightest will do."""
         match term:
             case Word():
                 return [frozenset({at}) for at in self._word_places(self.leaves[term], text)]
             case Phrase(words):
                 return self._phrase_places(words, text)
             case Or(parts):
-                return list(dict.fromkeys(place for part in parts for place in self._places(part, text)))
+                return list(dict.fromkeys(place for part in parts for place in self._places(part, text, every=every)))
             case Near(parts, within_words):
-                return self._near_places(parts, within_words or self.within_words, text)
+                options = [_Places.of(self._places(part, text, every=True)) for part in parts]
+                return _near_ways(options, within_words or self.within_words, every=every)
             case _:
                 raise AssertionError(f"{type(term).__name__} has no place in a text; the parser refuses it here")
 
@@ -245,25 +248,62 @@ class _Search:
             if all(at + offset in places for offset, places in enumerate(rest, start=1))
         ]
 
-    def _near_places(self, parts: Sequence[Term], within_words: int, text: _Text) -> list[frozenset[int]]:
-        """The tightest way around each place of the rarest part, all parts on words of their own."""
-        options = sorted((self._places(part, text) for part in parts), key=len)
-        best = (_tightest(anchor, options[1:], within_words) for anchor in options[0])
-        return list(dict.fromkeys(place for place in best if place is not None))
+
+@dataclass(frozen=True)
+class _Places:
+    """The ways of one part of a near group, in order of their first words."""
+
+    ways: Sequence[frozenset[int]]
+    starts: Sequence[int]
+
+    @classmethod
+    def of(cls, ways: Iterable[frozenset[int]]) -> _Places:
+        ordered = sorted(ways, key=min)
+        return cls(ordered, [min(way) for way in ordered])
+
+    def beside(self, taken: frozenset[int], within_words: int) -> list[frozenset[int]]:
+        """Those that share no word with `taken` and leave both within so many words, the closest first."""
+        first = bisect_left(self.starts, max(taken) - within_words + 1)
+        last = bisect_right(self.starts, min(taken) + within_words - 1)
+        near = [way for way in self.ways[first:last] if not way & taken and _extent(way | taken) <= within_words]
+        return sorted(near, key=lambda way: (_extent(way | taken), min(way)))
 
 
-def _tightest(
-    taken: frozenset[int], rest: Sequence[Sequence[frozenset[int]]], within_words: int
-) -> frozenset[int] | None:
-    if _extent(taken) > within_words:
-        return None
+def _near_ways(parts: Sequence[_Places], within_words: int, *, every: bool) -> list[frozenset[int]]:
+    """All parts on words of their own within so many words: around each place of the rarest part."""
+    rarest, *rest = sorted(parts, key=lambda places: len(places.ways))
+    anchors = [way for way in rarest.ways if _extent(way) <= within_words]
+    if every:
+        return list(dict.fromkeys(way for anchor in anchors for way in _all_ways(anchor, rest, within_words)))
+    best: frozenset[int] | None = None
+    for anchor in anchors:
+        # Only what is tighter than the best so far is still looked for.
+        best = _tightest(anchor, rest, within_words if best is None else _extent(best) - 1) or best
+    return [] if best is None else [best]
+
+
+def _all_ways(taken: frozenset[int], rest: Sequence[_Places], within_words: int) -> Iterator[frozenset[int]]:
     if not rest:
-        return taken
-    ways = (_tightest(taken | place, rest[1:], within_words) for place in rest[0] if not taken & place)
-    return min((way for way in ways if way is not None), key=lambda way: (_extent(way), min(way)), default=None)
+        yield taken
+        return
+    for way in rest[0].beside(taken, within_words):
+        yield from _all_ways(taken | way, rest[1:], within_words)
 
 
-def _extent(words: frozenset[int]) -> int:
+def _tightest(taken: frozenset[int], rest: Sequence[_Places], within_words: int) -> frozenset[int] | None:
+    if not rest:
+        return taken if _extent(taken) <= within_words else None
+    beside = [places.beside(taken, within_words) for places in rest]
+    # The part with the fewest places first: where it has none, nothing more is tried.
+    at = min(range(len(rest)), key=lambda index: len(beside[index]))
+    others = [places for index, places in enumerate(rest) if index != at]
+    best: frozenset[int] | None = None
+    for way in beside[at]:
+        best = _tightest(taken | way, others, within_words if best is None else _extent(best) - 1) or best
+    return best
+
+
+def _extent(words: Collection[int]) -> int:
     return max(words) - min(words) + 1
 
 

@@ -6,7 +6,7 @@ All of them read one consistent state: the connection they are given. Answers ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from daemon.errors import ClaimwatchError
 from daemon.eventlog import event_at, last_of_kind, read
 from daemon.events import (
     Evidence,
+    FeedRecovered,
     GapSuspected,
     ItemRevised,
     ItemSeen,
@@ -47,8 +48,6 @@ _item, _revision, _match, _feed, _claim = map(table_of, (ItemRow, RevisionRow, M
 _subscription, _digest, _digest_match, _delivery, _poll = map(
     table_of, (SubscriptionRow, DigestRow, DigestMatchRow, DeliveryRow, PollRow)
 )
-_CHUNK = 400
-"""Values in one IN (…): SQLite takes 32,766 parameters, and older ones 999."""
 
 
 # ── rules and the watch ──────────────────────────────────────────────────────────────────────────────────────────
@@ -112,10 +111,10 @@ def untold_matches(
     return _to_tell(connection, _match.c.claim.in_(claims) & (_match.c.position > after_position) & ~held)
 
 
-def matches_since(connection: Connection, claims: Sequence[str], since: datetime | None) -> list[MatchToTell]:
-    """All matches on these claims since a moment, oldest first. Without claims: on all."""
+def matches_since(connection: Connection, claims: Sequence[str] | None, since: datetime | None) -> list[MatchToTell]:
+    """All matches on these claims since a moment, oldest first; on all claims for None."""
     condition = _match.c.position > 0
-    if claims:
+    if claims is not None:
         condition &= _match.c.claim.in_(claims)
     if since:
         condition &= _match.c.at >= timestamp(since)
@@ -282,6 +281,12 @@ def gaps_since(connection: Connection, since: datetime | None) -> tuple[str, ...
     return tuple(sorted({recorded.id for recorded in gaps}))
 
 
+def recovered_since(connection: Connection, since: datetime) -> dict[str, Span]:
+    """The feeds that came back since a moment, each with its last stretch of failing."""
+    recoveries = read(connection, kinds=(FeedRecovered.kind,), since=since)
+    return {recorded.id: Span(recorded.event.failing_since, recorded.at) for recorded in recoveries}
+
+
 def asleep_since(connection: Connection, since: datetime, until: datetime) -> tuple[Span, ...]:
     """The stretches of [since, until] in which the watch was down: from its stop, or its last sign of life, to its
     next start."""
@@ -312,15 +317,5 @@ def claim_rows(connection: Connection) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in connection.execute(query)]
 
 
-def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    ordered = sorted(values)
-    for at in range(0, len(ordered), _CHUNK):
-        yield ordered[at : at + _CHUNK]
-
-
 def _moment(text: str | None) -> datetime | None:
     return parse_timestamp(text) if text else None
-
-
-def _text(moment: datetime | None) -> str | None:
-    return timestamp(moment) if moment else None

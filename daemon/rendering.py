@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import textwrap
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
+from unicodedata import east_asian_width
 
 from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
 
@@ -63,15 +63,31 @@ def _show_plain(pieces: Sequence[Piece]) -> str:
 def _fill(text: str, indent: int = 0, first: str | None = None) -> str:
     """`text` in lines of at most TEXT_COLUMNS, indented; `first` stands before the first line instead."""
     margin = " " * indent
-    lines = textwrap.wrap(
-        one_line(text),
-        TEXT_COLUMNS,
-        initial_indent=margin if first is None else first,
-        subsequent_indent=margin,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    lines = [margin if first is None else first]
+    room, fresh = TEXT_COLUMNS - len(lines[0]), True
+    for word in _breakable(one_line(text), TEXT_COLUMNS - max(indent, len(lines[0]))):
+        needed = _columns(word)
+        if needed + (not fresh) > room:
+            lines.append(margin)
+            room, fresh = TEXT_COLUMNS - indent, True
+        lines[-1] += word if fresh else f" {word}"
+        room, fresh = room - needed - (not fresh), False
     return "\n".join(lines)
+
+
+def _breakable(text: str, columns: int) -> Iterator[str]:
+    """The words of a text, those that no line could hold in pieces."""
+    for word in text.split(" "):
+        while _columns(word) > columns:
+            at = next(at for at in range(len(word), 0, -1) if _columns(word[:at]) <= columns)
+            yield word[:at]
+            word = word[at:]
+        yield word
+
+
+def _columns(text: str) -> int:
+    """How wide a terminal draws a text: a Chinese letter takes two columns."""
+    return len(text) if text.isascii() else sum(2 if east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def _shorten(subject: str) -> str:

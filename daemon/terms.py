@@ -103,7 +103,7 @@ class _Piece:
 _PIECE = re.compile(
     r"""\s*(?:
       (?P<open>\() | (?P<close>\)) |
-      (?P<field>(?P<name>[^\s"():=*~-][^\s"():=*~]*):(?=[^\s/])) |
+      (?P<field>(?P<name>[^\s"():=*~-][^\s"():=*~]*):(?!/)) |
       (?P<minus>-(?=[\w"(=])) |
       (?P<exact>=?)"(?P<phrase>[^"]*)(?P<closed>"?)(?:~(?P<slop>\d+))? |
       (?P<exactword>=?)(?P<word>[^\s"()]+)
@@ -112,8 +112,14 @@ _PIECE = re.compile(
 )
 
 
+_TYPOGRAPHY = str.maketrans("“”„‟«»–—−", '""""""---')
+DEEPEST_NESTING = 50
+
+
 def parse_term(text: str) -> Term:
     """The tree of one watch-term. Raises TermError, which names the column and what to write instead."""
+    # Quotes and dashes as word processors write them; each is one character, so that columns hold.
+    text = text.translate(_TYPOGRAPHY)
     pieces = list(_pieces(text))
     if not pieces:
         raise TermError("an empty term", 1, "Write the words to look for, such as: prisoner exchange")
@@ -146,6 +152,9 @@ def _piece(found: re.Match[str]) -> _Piece:
     if found["field"]:
         if found["name"] not in FIELDS:
             raise TermError(f"there is no field {found['name']!r}", column, f"Fields are {', '.join(FIELDS)}.")
+        if not found.string[found.end() :][:1].strip():
+            example = f"Right behind it: {found['name']}:hockey"
+            raise TermError(f"{found['name']}: must be followed by words", column, example)
         return _Piece("field", found["name"], column)
     if found["minus"]:
         return _Piece("NOT", "-", column)
@@ -153,18 +162,23 @@ def _piece(found: re.Match[str]) -> _Piece:
         if not found["closed"]:
             raise TermError("this quote is never closed", column, 'Close the phrase with ".')
         slop = int(found["slop"]) if found["slop"] else None
+        if "*" in found["phrase"]:
+            star = found.start("phrase") + found["phrase"].index("*") + 1
+            raise TermError("'*' can't stand in a phrase", star, "A * may end a word that stands alone: halt*")
         return _Piece("phrase", found["phrase"], column, exact=bool(found["exact"]), slop=slop)
-    return _word_piece(found["word"], bool(found["exactword"]), column)
+    return _word_piece(found["word"], bool(found["exactword"]), column, found.start("word") + 1)
 
 
-def _word_piece(word: str, exact: bool, column: int) -> _Piece:
+def _word_piece(word: str, exact: bool, column: int, first_letter: int) -> _Piece:
     if not exact and word in ("AND", "OR", "NOT"):
         return _Piece(word, word, column)  # type: ignore[arg-type]
+    if word[0] in "-!" and word.strip("-!"):
+        raise TermError(f"{word[0]!r} can't stand here", first_letter, "To exclude a word, write -word.")
     stem = word.removesuffix("*")
     if "*" in stem or "~" in stem:
         mark = "*" if "*" in stem else "~"
         hint = "A * may end a word: halt*" if mark == "*" else 'A ~ follows a phrase: "prisoner exchange"~5'
-        raise TermError(f"{mark!r} can't stand inside a word", column + word.index(mark), hint)
+        raise TermError(f"{mark!r} can't stand inside a word", first_letter + word.index(mark), hint)
     return _Piece("word", stem, column, exact=exact, prefix=stem != word)
 
 
@@ -174,6 +188,7 @@ class _Parser:
     def __init__(self, pieces: list[_Piece], end_column: int) -> None:
         self.pieces = pieces
         self.at = 0
+        self.depth = 0
         self.end_column = end_column
 
     def peek(self) -> _Piece | None:
@@ -238,7 +253,11 @@ class _Parser:
                 )
             return In(piece.text, part)  # type: ignore[arg-type]
         if piece := self.take("("):
+            self.depth += 1
+            if self.depth > DEEPEST_NESTING:
+                raise TermError("too many brackets inside each other", piece.column, "Write it as several terms.")
             inner = self.alternatives()
+            self.depth -= 1
             if not self.take(")"):
                 raise TermError("this ( is never closed", piece.column, "Close it with ).")
             return inner
@@ -251,9 +270,10 @@ class _Parser:
 
 def _leaf(piece: _Piece) -> Term:
     cased = piece.kind == "phrase" and piece.exact
+    tokens = tokenise(piece.text)
     words = tuple(
-        Word(piece.text[token.start : token.end], exact=piece.exact, cased=cased, prefix=piece.prefix)
-        for token in tokenise(piece.text)
+        Word(piece.text[token.start : token.end], piece.exact, cased, prefix=piece.prefix and token is tokens[-1])
+        for token in tokens
     )
     if not words:
         raise TermError(f"there is no word in {piece.text!r}", piece.column, "Only letters and digits are looked for.")

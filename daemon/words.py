@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 # A word may hold combining marks (text in NFD), soft hyphens and inner apostrophes (п'ять, don't).
-_WORD = re.compile(r"[^\W_](?:[\w\u00ad\u0300-\u036f]|['’ʼ](?=\w))*")
+_WORD = re.compile(r"(?!ʼ)[^\W_](?:(?!ʼ)[\w\u00ad\u0300-\u036f]|['’ʼ](?=(?!ʼ)\w))*")
 _SOFT_HYPHEN = "\u00ad"
 _APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", _SOFT_HYPHEN: None})
 
@@ -34,8 +34,13 @@ def tokenise(text: str) -> list[Token]:
 @lru_cache(maxsize=65_536)
 def fold(word: str) -> str:
     """The form in which two spellings of a word are equal: `fold("Russia’s") == "russia"`."""
-    folded = unicodedata.normalize("NFKC", word).casefold().translate(_APOSTROPHES)
-    return folded.removesuffix("'s") or folded
+    return spell(word).casefold()
+
+
+def spell(word: str) -> str:
+    """`fold`, but for the case: `spell("Istanbul’s") == "Istanbul"`."""
+    spelt = unicodedata.normalize("NFKC", word).translate(_APOSTROPHES)
+    return (spelt[:-2] if spelt[-2:] in ("'s", "'S") else spelt) or spelt
 
 
 def forms(word: str) -> frozenset[str]:

@@ -31,6 +31,7 @@ from daemon.events import (
     Evidence,
     FeedFailed,
     FeedGone,
+    FeedOutage,
     FeedRecovered,
     FeedRekeyed,
     FeedTrouble,
@@ -449,7 +450,19 @@ STREAM_OF = {
 }
 VALUES: dict[str, type[Any]] = {
     one.__name__: one
-    for one in (Redaction, Evidence, Coverage, FeedTrouble, Span, Rules, FeedRule, ClaimRule, TermRule, DigestRule)
+    for one in (
+        Redaction,
+        Evidence,
+        Coverage,
+        FeedOutage,
+        FeedTrouble,
+        Span,
+        Rules,
+        FeedRule,
+        ClaimRule,
+        TermRule,
+        DigestRule,
+    )
 }
 """The types inside payloads; the page lists them as it does kinds."""
 
