@@ -131,12 +131,10 @@ def main() -> None:
         again, checked, events = rebuilding(documents)
         rebuilt.append(again)
         verified.append(checked)
-    print(f"{RUNS} runs, {DOCUMENTS} documents of {ITEMS_IN_A_WINDOW} items ({NEW_IN_A_WINDOW} new), {EVENTS:,} events")
+    print(f"{RUNS} runs; {DOCUMENTS} documents of {ITEMS_IN_A_WINDOW} items, {NEW_IN_A_WINDOW} of them new")
     print(f"documents parsed, decided, appended, projected  {rates(DOCUMENTS, ours)}")
     print(f"documents through feedparser alone              {rates(DOCUMENTS, parser_alone)}")
-    print(
-        f"  ratio of medians                              {statistics.median(ours) / statistics.median(parser_alone):.2f}"
-    )
+    print(f"  ratio of medians                              {ratio(ours, parser_alone)}")
     print(f"events appended in one transaction              {rates(EVENTS, appended)}")
     print(f"plain rows by sqlite3 alone                     {rates(EVENTS, plain)}")
     print(

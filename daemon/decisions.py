@@ -180,8 +180,8 @@ class _Catalogue:
         kind, key = self.key(item)
         # The very same text is the surest sign, but for texts with a guid of their own and no link to tell them apart.
         found = self.by_text.get(item.fingerprint) if item.link or kind != "guid" else None
-        if kind == "guid":
-            found = self.by_guid.get(key) or found
+        if found is None and kind == "guid":
+            found = self.by_guid.get(key)
         if found is None and item.link and item.title:
             found = self.by_title.get((item.link, item.title))
         if found is None and kind == "link":

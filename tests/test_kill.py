@@ -29,8 +29,9 @@ from daemon.events import DigestPrepared
 from tests.support import WebServer, item, rss
 
 KILLS = int(os.environ.get("CLAIMWATCH_KILLS", "4"))
-FEEDS = 5
-ITEMS_A_ROUND = 12
+# Both are at one host, and a second lies between two requests to a host.
+FEEDS = 2
+ITEMS_A_ROUND = 30
 CONFIG = """
 feeds: {{ {feeds} }}
 claims:
