@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import sys
-import time
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -21,6 +22,8 @@ from daemon.matching import Match, compile_rules
 from daemon.settings import load
 
 FOLLOW_SECONDS = 0.5
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
 
 
 def events(
@@ -44,6 +47,10 @@ def events(
         raise typer.BadParameter(f"no kind {', '.join(unknown)}; there is: {', '.join(EVENT_TYPES)}")
     with assembly.reading(*given(config, state)) as installation:
         position = 0
+        stopped = threading.Event()
+        if follow:
+            # Not as an exception in the middle of a read, which the database's pool would report as a fault.
+            signal.signal(signal.SIGINT, lambda _number, _frame: stopped.set())
         while True:
             with installation.log.reading() as connection:
                 for one in read(connection, after=position, kinds=kind or (), stream=stream, since=since):
@@ -52,7 +59,8 @@ def events(
             if not follow:
                 return
             sys.stdout.flush()
-            time.sleep(FOLLOW_SECONDS)
+            if stopped.wait(FOLLOW_SECONDS):
+                raise typer.Exit(INTERRUPTED)
 
 
 def verify(config: Config = None, state: State = None) -> None:

@@ -28,7 +28,7 @@ from daemon.eventlog import EventLog, read
 from daemon.events import DigestPrepared
 from tests.support import WebServer, item, rss
 
-KILLS = int(os.environ.get("CLAIMWATCH_KILLS", "4"))
+KILLS = int(os.environ.get("CLAIMWATCH_KILLS", "2"))
 # Both are at one host, and a second lies between two requests to a host.
 FEEDS = 2
 ITEMS_A_ROUND = 30
