@@ -44,7 +44,7 @@ def run(config: Config = None, state: State = None) -> None:
             told=report.told,
             before_round=report.begin,
             after_round=report.end,
-            after_mail=lambda outcomes: console.say_deliveries(outcomes, installation.maildir),
+            after_mail=lambda outcomes: console.say_deliveries(outcomes, None),
         )
         asyncio.run(daemon.run())
 
@@ -150,8 +150,8 @@ def check(config: Config = None, state: State = None) -> None:
         f"{settings.file} is fine: {len(rules.polled_feeds)} feeds, {len(rules.watched_claims)} claims with {terms} "
         f"terms, {len(rules.live_digests)} digests"
     )
-    for claim in settings.unwatched:
-        typer.echo(f"note: no term watches the claim {claim!r}", err=True)
+    if settings.unwatched:
+        typer.echo(f"note: no term watches {', '.join(settings.unwatched)}", err=True)
     if not rules.polled_feeds:
         typer.echo("note: there is no feed to poll", err=True)
 

@@ -1,7 +1,8 @@
 """Words: how a text is cut into them, what makes two of them the same, and which forms one of them takes.
 
 Case, compatibility forms (NFKC: full-width letters, ligatures), soft hyphens and the kind of apostrophe never decide a
-match. An English possessive belongs to its word ("Russia's" is *russia*); a hyphen parts two words.
+match. Initials are one word, with or without their dots ("U.S." is *US*); an English possessive belongs to its word
+("Russia's" is *russia*); a hyphen parts two words.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 # A word may hold combining marks (text in NFD), soft hyphens and inner apostrophes (п'ять, don't).
-_WORD = re.compile(r"(?!ʼ)[^\W_](?:(?!ʼ)[\w\u00ad\u0300-\u036f]|['’ʼ](?=(?!ʼ)\w))*")
+_INITIALS = r"(?<!\w)(?:[^\W\d_]\.){2,}"
+_WORD = re.compile(rf"{_INITIALS}|(?!ʼ)[^\W_](?:(?!ʼ)[\w\u00ad\u0300-\u036f]|['’ʼ](?=(?!ʼ)\w))*")
 _SOFT_HYPHEN = "\u00ad"
 _APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", _SOFT_HYPHEN: None})
 
@@ -39,7 +41,8 @@ def fold(word: str) -> str:
 
 def spell(word: str) -> str:
     """`fold`, but for the case: `spell("Istanbul’s") == "Istanbul"`."""
-    spelt = unicodedata.normalize("NFKC", word).translate(_APOSTROPHES)
+    # A dot inside a word is one between initials: "U.S." is spelt as "US" is.
+    spelt = unicodedata.normalize("NFKC", word).translate(_APOSTROPHES).replace(".", "")
     return (spelt[:-2] if spelt[-2:] in ("'s", "'S") else spelt) or spelt
 
 

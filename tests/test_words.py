@@ -29,7 +29,7 @@ def test_a_word_brings_its_span_and_its_folded_form() -> None:
         (" \n—…!", []),
         ("drones, 12 tanks", ["drones", "12", "tanks"]),
         ("cease-fire", ["cease", "fire"]),
-        ("U.S.-made", ["U", "S", "made"]),
+        ("U.S.-made", ["U.S.", "made"]),
         ("Russia's fleet", ["Russia's", "fleet"]),
         ("Russia’s fleet", ["Russia’s", "fleet"]),
         ("the drones' route", ["the", "drones", "route"]),
@@ -167,3 +167,17 @@ def test_a_word_is_always_one_of_its_own_forms(word: str) -> None:
 @pytest.mark.parametrize("word", ["struck", "Prisoners", "zzyzx", "ceasefires", "обмін", "F16", "don’t"])
 def test_every_form_is_folded(word: str) -> None:
     assert {fold(form) for form in forms(word)} == set(forms(word))
+
+
+@pytest.mark.parametrize(
+    ("text", "forms_in_it"),
+    [
+        ("U.S. and Russia", ["us", "and", "russia"]),
+        ("U.S.-Russia talks", ["us", "russia", "talks"]),
+        ("the U.S.S.R.", ["the", "ussr"]),
+        ("J. Smith", ["j", "smith"]),
+        ("It ends. So", ["it", "ends", "so"]),
+    ],
+)
+def test_initials_are_one_word_with_or_without_their_dots(text: str, forms_in_it: list[str]) -> None:
+    assert [token.form for token in tokenise(text)] == forms_in_it
