@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STATE ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint format check-types pytest coverage test-kill test-corpus bench screenshots clean
+.PHONY: help run test lint format check-types pytest coverage test-kill test-corpus bench clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

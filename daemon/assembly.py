@@ -93,13 +93,20 @@ def writing(config: Path | None, state: Path | None, command: str) -> Iterator[I
 
 
 @contextmanager
-def scratch(config: Path | None) -> Iterator[Installation]:
-    """An installation on a log that is thrown away afterwards."""
-    with (
-        tempfile.TemporaryDirectory(prefix="claimwatch-") as folder,
-        writing(config, Path(folder), "backtest") as installation,
-    ):
-        yield installation
+def replaying(config: Path | None, state: Path | None) -> Iterator[Installation]:
+    """An installation to replay an archive on: in `state`, or in a scratch folder that is thrown away.
+
+    Raises ClaimwatchError where feeds.yaml names a database outside of it: virtual time must not get into a real log.
+    """
+    with tempfile.TemporaryDirectory(prefix="claimwatch-") as folder:
+        settings = load(config, state or Path(folder))
+        if not sqlite_path(settings.database).is_relative_to(settings.state):
+            raise ClaimwatchError(
+                f"feeds.yaml names a database of its own ({settings.database})",
+                hint="A replay must not write there: name a copy of feeds.yaml without its database: line.",
+            )
+        with writing(config, state or Path(folder), "backtest") as installation:
+            yield installation
 
 
 @contextmanager
@@ -184,7 +191,8 @@ def _watch_words(connection: Connection, installation: Installation, clock: Cloc
     started = last_of_kind(connection, WatchStarted.kind)
     stopped = last_of_kind(connection, WatchStopped.kind)
     holder = holder_of(sqlite_path(installation.settings.database))
-    if holder and started and (stopped is None or stopped.position < started.position):
+    runs = holder and holder.startswith("claimwatch run")
+    if runs and started and (stopped is None or stopped.position < started.position):
         return f"has been watching since {timestamp(started.at)[:16].replace('T', ' ')} UTC ({holder})"
     if holder:
         return f"is at work: {holder}"

@@ -31,6 +31,9 @@ from daemon.service import Polled, Watch, poll, record_rules
 _SNAPSHOT = re.compile(r"(\d{8}T\d{6}Z).*\.(?:xml|json)(?:\.gz)?$")
 
 
+_SEE_STATUS = "Look at `claimwatch digest show` and `claimwatch status` on this state."
+
+
 @dataclass(frozen=True, order=True)
 class Snapshot:
     """A feed's document as it was served at an instant."""
@@ -146,7 +149,7 @@ async def backtest(
             await _mail_until(watch, clock, post, snapshot.at, summary)
             clock.move_to(snapshot.at)
             feed = feeds[snapshot.feed]
-            transport.serving[feed.url] = snapshot.path
+            transport.serving[str(httpx.URL(feed.url))] = snapshot.path
             for polled in await poll(watch, fetcher, [feed]):
                 summary.count(polled)
                 told(polled)
@@ -163,6 +166,8 @@ async def _mail_until(watch: Watch, clock: VirtualClock, post: Post, end: dateti
         summary.digests += sum(isinstance(one.event, DigestPrepared) for one in recorded)
         outcomes = await deliver(watch, post)
         summary.deliveries += sum(isinstance(one.event, DeliveryAccepted) for one in outcomes)
+        if not recorded and not outcomes and _next_mail(watch) == moment:
+            raise ClaimwatchError(f"what is due at {moment:%Y-%m-%dT%H:%M:%SZ} can't be prepared", hint=_SEE_STATUS)
 
 
 def _next_mail(watch: Watch) -> datetime | None:
@@ -178,7 +183,7 @@ def _archive_feeds(rules: Rules, snapshots: Sequence[Snapshot]) -> Iterator[Feed
         yield (
             replace(configured[id], enabled=True)
             if id in configured
-            else FeedRule(id, f"https://{hashlib.sha256(id.encode()).hexdigest()[:16]}.invalid/feed", 900, id)
+            else FeedRule(id, f"https://{hashlib.sha256(id.encode()).hexdigest()[:16]}.invalid/feed", 86_400, id)
         )
 
 

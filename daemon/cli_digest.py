@@ -30,6 +30,7 @@ Name = Annotated[str, typer.Argument(help="The digest's name in feeds.yaml.")]
 def preview(
     name: Name,
     html: Annotated[Path | None, typer.Option("--html", help="Write the HTML part to this file.")] = None,
+    as_json: AsJson = False,
     config: Config = None,
     state: State = None,
 ) -> None:
@@ -38,8 +39,14 @@ def preview(
     Example: `claimwatch digest preview daily --html /tmp/daily.html`
     """
     with assembly.reading(*given(config, state)) as installation:
-        _, rendered = preview_digest(installation.watch, installation.post, name)
-    typer.echo(f"Subject: {rendered.subject}\n\n{rendered.text}", nl=False)
+        _known(name, installation)
+        view, rendered = preview_digest(installation.watch, installation.post, name)
+    if as_json:
+        print_lines(
+            [{"digest": view.name, "matches": view.matches, "subject": rendered.subject, "text": rendered.text}]
+        )
+    else:
+        typer.echo(f"Subject: {rendered.subject}\n\n{rendered.text}", nl=False)
     if html:
         write_file(html, rendered.html)
         console.err.print(f"HTML: {html}")
@@ -57,6 +64,8 @@ def prepare(
     """
     with assembly.writing(*given(config, state), "digest prepare") as installation:
         watch, post = installation.watch, installation.post
+        if name:
+            _known(name, installation)
         record_rules(watch)
         recorded = prepare_now(watch, post, name) if name else prepare_due(watch, post)
     _say_prepared(recorded, as_json)
@@ -75,6 +84,7 @@ def resend(
     Example: `claimwatch digest resend daily --since 7d --to name@example.org && claimwatch deliver`
     """
     with assembly.writing(*given(config, state), "digest resend") as installation:
+        _known(name, installation)
         recipient = recipient_id(to)
         if recipient not in installation.settings.addresses:
             raise typer.BadParameter(f"{to} is no recipient of a digest in feeds.yaml")
@@ -115,6 +125,12 @@ def show(
         if html and (markup := message.get_body(("html",))):
             write_file(html, markup.get_content())
             console.err.print(f"HTML: {html}")
+
+
+def _known(name: str, installation: assembly.Installation) -> None:
+    names = [digest.name for digest in installation.settings.rules.digests]
+    if name not in names:
+        raise typer.BadParameter(f"feeds.yaml has no digest {name!r}; it has: {', '.join(names) or 'none'}")
 
 
 def _say_prepared(recorded: Iterable[Recorded], as_json: bool) -> None:

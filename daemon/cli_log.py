@@ -63,24 +63,30 @@ def events(
                 raise typer.Exit(INTERRUPTED)
 
 
-def verify(config: Config = None, state: State = None) -> None:
+def verify(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
     """Check the log's chain, and that all tables are what the log adds up to. Exit code 1 names what is wrong.
 
     Example: `claimwatch verify`
     """
     with assembly.reading(*given(config, state)) as installation:
         head = assembly.verify(installation.log)
-    typer.echo(f"the log and its tables hold: {head.position} events, head {head.chain}")
+    if as_json:
+        print_lines([{"events": head.position, "head": head.chain}])
+    else:
+        typer.echo(f"the log and its tables hold: {head.position} events, head {head.chain}")
 
 
-def rebuild(config: Config = None, state: State = None) -> None:
+def rebuild(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
     """Make all tables anew from the log.
 
     Example: `claimwatch rebuild && claimwatch verify`
     """
     with assembly.writing(*given(config, state), "rebuild") as installation:
         count = assembly.rebuild_projections(installation.log)
-    typer.echo(f"rebuilt from {count} events")
+    if as_json:
+        print_lines([{"events": count}])
+    else:
+        typer.echo(f"rebuilt from {count} events")
 
 
 def matches(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +13,8 @@ import typer
 
 from daemon import __version__, assembly, console
 from daemon.assembly import Installation
+from daemon.backtest import Snapshot, snapshots_in
 from daemon.backtest import backtest as run_backtest
-from daemon.backtest import snapshots_in
 from daemon.cli_options import AsJson, Config, State, given, moment, print_lines, print_recorded
 from daemon.delivery import deliver as deliver_prepared
 from daemon.events import DeliveryAccepted, timestamp
@@ -46,7 +47,10 @@ def run(config: Config = None, state: State = None) -> None:
             after_round=report.end,
             after_mail=lambda outcomes: console.say_deliveries(outcomes, None),
         )
-        asyncio.run(daemon.run())
+        try:
+            asyncio.run(daemon.run())
+        finally:
+            report.close()
 
 
 def poll_command(
@@ -72,8 +76,11 @@ def poll_command(
             chosen = [feed for feed in due_feeds(installation.watch) if feed.id in wanted]
         report = console.RoundReport()
         report.begin(len(chosen))
-        results = asyncio.run(_poll(installation, chosen, report))
-        report.end(results)
+        try:
+            results = asyncio.run(_poll(installation, chosen, report))
+            report.end(results)
+        finally:
+            report.close()
     if as_json:
         print_lines(_polled_json(polled) for polled in results)
     if results and all(isinstance(polled.outcome, Failed | Gone) for polled in results):
@@ -138,18 +145,24 @@ def status(as_json: AsJson = False, config: Config = None, state: State = None) 
         console.status_screen(values)
 
 
-def check(config: Config = None, state: State = None) -> None:
+def check(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
     """Check feeds.yaml and the seeds: every problem at once, with its place. Exit code 2 when there is one.
 
     Example: `claimwatch check --config new-feeds.yaml`
     """
     settings = load(*given(config, state))
     rules = settings.rules
-    terms = sum(len(claim.terms) for claim in rules.watched_claims)
-    typer.echo(
-        f"{settings.file} is fine: {len(rules.polled_feeds)} feeds, {len(rules.watched_claims)} claims with {terms} "
-        f"terms, {len(rules.live_digests)} digests"
-    )
+    counts = {
+        "feeds": len(rules.polled_feeds),
+        "claims": len(rules.watched_claims),
+        "terms": sum(len(claim.terms) for claim in rules.watched_claims),
+        "digests": len(rules.live_digests),
+    }
+    if as_json:
+        print_lines([{"file": str(settings.file), **counts, "unwatched": settings.unwatched}])
+        return
+    feeds, claims, terms, digests = counts.values()
+    typer.echo(f"{settings.file} is fine: {feeds} feeds, {claims} claims with {terms} terms, {digests} digests")
     if settings.unwatched:
         typer.echo(f"note: no term watches {', '.join(settings.unwatched)}", err=True)
     if not rules.polled_feeds:
@@ -157,7 +170,9 @@ def check(config: Config = None, state: State = None) -> None:
 
 
 def backtest(
-    archive: Annotated[Path, typer.Argument(help="A folder for each feed, with snapshots named by time.")],
+    archive: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="A folder for each feed, with snapshots named by time.")
+    ],
     begin: Annotated[datetime | None, typer.Option("--from", parser=moment, metavar="TIME", help="Not before.")] = None,
     end: Annotated[
         datetime | None,
@@ -173,9 +188,9 @@ def backtest(
     Example: `claimwatch backtest archive/ --from 2025-07-20 --to 2025-08-01 --state ./what-if`
     """
     config, state = given(config, state)
-    opened = assembly.writing(config, state, "backtest") if state else assembly.scratch(config)
-    with opened as installation:
-        summary = asyncio.run(_backtest(installation, archive, begin, end))
+    snapshots = snapshots_in(archive)
+    with assembly.replaying(config, state) as installation:
+        summary = asyncio.run(_backtest(installation, snapshots, begin, end))
     if not as_json and not state:
         console.err.print(
             "The log was thrown away; --state DIR keeps it, with the digests in DIR/Maildir.", style="dim"
@@ -183,8 +198,9 @@ def backtest(
     print_lines([summary.as_json()])
 
 
-async def _backtest(installation: Installation, archive: Path, begin: datetime | None, end: datetime | None) -> Any:
-    snapshots = snapshots_in(archive)
+async def _backtest(
+    installation: Installation, snapshots: Sequence[Snapshot], begin: datetime | None, end: datetime | None
+) -> Any:
     with closing(console.Replay(len(snapshots))) as replay:
         return await run_backtest(
             installation.log,

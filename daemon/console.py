@@ -52,6 +52,7 @@ class RoundReport:
 
     def begin(self, feeds: int) -> None:
         """A round of `feeds` polls begins."""
+        self.close()
         if err.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, console=err, transient=True)
@@ -67,12 +68,16 @@ class RoundReport:
 
     def end(self, results: Sequence[Polled]) -> None:
         """The round is over. The first one is always told; a later one when it brought news."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self.close()
         if not self._said or any(polled.recorded for polled in results):
             say_round(results)
         self._said = True
+
+    def close(self) -> None:
+        """Gives the terminal back, also when a round was cut off."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
 def _polled_line(polled: Polled) -> str:
@@ -108,7 +113,7 @@ def _grouped(failed: Iterable[Polled]) -> dict[tuple[str, str], list[Polled]]:
 
 
 def _why(reason: str, detail: str) -> str:
-    return reason if reason in detail else f"{reason} ({detail})"
+    return detail if reason in detail else f"{reason} ({detail})"
 
 
 def say_deliveries(outcomes: Sequence[Recorded], maildir: Path | None) -> None:

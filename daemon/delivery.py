@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daemon import queries
@@ -27,7 +27,6 @@ from daemon.events import (
     DigestPrepared,
     DigestSkipped,
     Event,
-    FeedOutage,
     FeedTrouble,
     NewEvent,
     Recorded,
@@ -97,16 +96,13 @@ def prepare_now(watch: Watch, post: Post, name: str) -> list[Recorded]:
     return [recorded for one in subscriptions for recorded in _prepare(watch, post, rule, one, now, ())]
 
 
-def preview(watch: Watch, post: Post, name: str, recipient: str | None = None) -> tuple[DigestView, Rendered]:
-    """What a digest would say if it were due now. Stores nothing."""
+def preview(watch: Watch, post: Post, name: str) -> tuple[DigestView, Rendered]:
+    """What a digest would say to its first recipient if it were due now. Stores nothing."""
     rule = digest_rule(watch, name)
     now = watch.clock.now().replace(microsecond=0)
     with watch.log.reading() as connection:
-        standing = [one for one in queries.subscriptions(connection) if one.digest == name]
-        one = next(
-            (one for one in standing if recipient in (None, one.recipient)),
-            Subscription(name, recipient or rule.recipients[0], 0, now, None),
-        )
+        standing = (one for one in queries.subscriptions(connection) if one.digest == name)
+        one = next(standing, Subscription(name, rule.recipients[0], 0, now, None))
         view = _compose(connection, watch, rule, one, now, (), _untold(connection, watch, rule, one), now)
     return view, _render(view, post)
 
@@ -114,12 +110,13 @@ def preview(watch: Watch, post: Post, name: str, recipient: str | None = None) -
 def resend(watch: Watch, post: Post, name: str, recipient: str, since: datetime | None) -> list[Recorded]:
     """Prepares a digest of all matches since a moment for one recipient, told before or not; it says so itself."""
     rule = digest_rule(watch, name)
-    now = watch.clock.now().replace(microsecond=0)
-    with watch.log.transaction(watch.clock.now()) as transaction:
-        one = Subscription(name, recipient, 0, since or now, None)
+    now = watch.clock.now()
+    with watch.log.transaction(now) as transaction:
         matches = queries.matches_since(transaction.connection, _claims(watch, rule), since)
-        view = _compose(transaction.connection, watch, rule, one, now, (), matches, watch.clock.now())
-        event = _prepared(replace(view, resent=True), post, recipient, watch.clock.now())
+        begin = since or min((match.first_seen for match in matches), default=now)
+        one = Subscription(name, recipient, 0, begin, None)
+        view = _compose(transaction.connection, watch, rule, one, now, (), matches, now, resent=True)
+        event = _prepared(view, post, recipient, now)
         return record(transaction, [NewEvent(f"digest/{view.id}", event, 0)])
 
 
@@ -170,18 +167,21 @@ def _compose(
     missed: Sequence[datetime],
     matches: Sequence[MatchToTell],
     now: datetime,
+    *,
+    resent: bool = False,
 ) -> DigestView:
     head = head_of(connection)
     return compose(
         watch.rules,
         rule,
-        id=digest_id(rule.name, one.recipient, due),
+        id=digest_id(rule.name, one.recipient, due, resent=resent),
         due=due,
         missed=missed,
         matches=matches,
-        coverage=coverage(connection, one.last_due or one.since, now),
+        coverage=coverage(connection, one.last_due or one.since, now, _longest_silence(watch)),
         log_position=head.position,
         head=head.chain,
+        resent=resent,
     )
 
 
@@ -216,8 +216,17 @@ def _render(view: DigestView, post: Post) -> Rendered:
         return render(view, post.shipped_templates)
 
 
-def coverage(connection: Connection, since: datetime, until: datetime) -> Coverage:
-    """What was really watched between two moments, as far as the log and the poll cache tell."""
+def _longest_silence(watch: Watch) -> timedelta:
+    """How long a watch that is awake may go without a poll."""
+    longest = max((feed.interval_seconds for feed in watch.rules.polled_feeds), default=0)
+    return max(timedelta(hours=1), 2 * timedelta(seconds=longest))
+
+
+def coverage(connection: Connection, since: datetime, until: datetime, silence: timedelta) -> Coverage:
+    """What was really watched between two moments, as far as the log and the poll cache tell.
+
+    A watch without a poll for longer than `silence` was not awake, whether or not it said so.
+    """
     feeds = queries.feed_health(connection)
     troubles = [trouble for feed in feeds if (trouble := _trouble(feed)) is not None]
     return Coverage(
@@ -226,19 +235,21 @@ def coverage(connection: Connection, since: datetime, until: datetime) -> Covera
         feeds=len(feeds),
         feeds_read=len(feeds) - len(troubles),
         troubles=tuple(troubles),
-        recovered=tuple(
-            FeedOutage(feed, outage.start, outage.end)
-            for feed, outage in queries.recovered_since(connection, since).items()
-            if feed not in {trouble.feed for trouble in troubles}
-        ),
-        asleep=queries.asleep_since(connection, since, until),
+        recovered=queries.recovered_since(connection, since),
+        asleep=queries.asleep_since(connection, since, until, silence),
         gaps=queries.gaps_since(connection, since),
     )
 
 
 def _trouble(feed: FeedHealth) -> FeedTrouble | None:
     if feed.state == "failing":
-        return FeedTrouble(feed.id, "failing", feed.since, f"{feed.reason}: {feed.detail}", feed.hint)
+        return FeedTrouble(
+            feed.id,
+            "failing",
+            feed.since,
+            feed.detail if feed.reason in feed.detail else f"{feed.reason}: {feed.detail}",
+            feed.hint,
+        )
     if feed.state == "gone":
         return FeedTrouble(feed.id, "gone", feed.since, feed.detail, feed.hint)
     if feed.state == "new":
@@ -249,14 +260,14 @@ def _trouble(feed: FeedHealth) -> FeedTrouble | None:
 # ── deliver ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def deliver(watch: Watch, post: Post, *, only: str | None = None) -> list[Recorded]:
+async def deliver(watch: Watch, post: Post) -> list[Recorded]:
     """Hands over every prepared digest whose time to try has come; returns the outcomes."""
     now = watch.clock.now()
     with watch.log.reading() as connection:
         waiting = queries.waiting_deliveries(connection)
     outcomes: list[Recorded] = []
     for one in waiting:
-        if only in (None, one.digest) and (one.retry_at is None or one.retry_at <= now or only):
+        if one.retry_at is None or one.retry_at <= now:
             outcomes += await _deliver_one(watch, post, one)
     return outcomes
 

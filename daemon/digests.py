@@ -47,9 +47,10 @@ def due_times(rule: DigestRule, after: datetime, until: datetime) -> tuple[datet
     return tuple(found)
 
 
-def digest_id(name: str, recipient: str, due: datetime) -> str:
-    """`name/recipient/due`: what one digest for one recipient is called for ever."""
-    return f"{name}/{recipient}/{as_utc(due).strftime('%Y-%m-%dT%H:%M:%SZ')}"
+def digest_id(name: str, recipient: str, due: datetime, *, resent: bool = False) -> str:
+    """`name/recipient/due`: what a digest for a recipient is called for ever; `+again` marks one sent on request."""
+    again = "+again" if resent else ""
+    return f"{name}/{recipient}/{as_utc(due).strftime('%Y-%m-%dT%H:%M:%SZ')}{again}"
 
 
 def message_id(digest: str, head: str, domain: str) -> str:

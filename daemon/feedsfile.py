@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+import idna
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -82,10 +83,15 @@ def _cron(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    local, at, domain = text.strip().rpartition("@")
-    if not (local and at and domain) or not text.isprintable() or re.search(r"[\s<>,;]", text.strip()):
+    """The address with its domain as mail carries it (xn--…). What stands before the @ must be plain ASCII."""
+    local, _, domain = text.strip().rpartition("@")
+    try:
+        domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
+    except idna.IDNAError:
+        domain = ""
+    if not re.fullmatch(r"[\w.!#$%&'*+/=?^`{|}~-]+", local, re.ASCII) or not re.fullmatch(r"[\w.-]+", domain, re.ASCII):
         raise ValueError(f"{text!r} is no mail address\nWrite it bare: name@example.org")
-    return text.strip()
+    return f"{local}@{domain}"
 
 
 def _word(text: str) -> str:

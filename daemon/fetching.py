@@ -202,7 +202,11 @@ async def open_fetcher(
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     # trust_env off: a proxy from the environment would be a hop that nobody configured.
     async with httpx.AsyncClient(
-        transport=transport, limits=limits, timeout=httpx.Timeout(timeout_seconds), trust_env=False, cookies=no_cookies
+        transport=transport,
+        limits=limits,
+        timeout=httpx.Timeout(timeout_seconds, connect=timeout_seconds * 0.8),
+        trust_env=False,
+        cookies=no_cookies,
     ) as client:
         yield Fetcher(client, Pacer(host_pause_seconds), timeout_seconds, most_bytes)
 
@@ -312,7 +316,8 @@ def _network_failure(error: Exception) -> Failed:
         hint = "No safe connection: check the address, this machine's clock, and its CA certificates."
         return Failed("tls", detail, hint)
     if isinstance(error, httpx.TimeoutException):
-        return Failed("timeout", detail, f"The site is slow or does not answer. {again}")
+        offline = isinstance(error, httpx.ConnectTimeout)
+        return Failed("timeout", detail, f"The site is slow or does not answer. {again}", offline=offline)
     if isinstance(error, httpx.ConnectError | OSError):
         return Failed("no connection", detail, f"Check this machine's network. {again}", offline=True)
     if isinstance(error, httpx.TransportError):

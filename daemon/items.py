@@ -25,6 +25,7 @@ from daemon.rules import canonical_json
 
 SUMMARY_FROM_CONTENT_CHARACTERS = 500
 _IMPOSSIBLE_REFERENCE = re.compile(rb"&#(?:[xX]([0-9a-fA-F]{1,16})|([0-9]{1,20}));")
+_PARSER_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 EARLIEST_PUBLISHED_YEAR = 1990
 """Feeds give 1970 (and 1601, and 0001) for "I don't know": an earlier year is no date at all."""
 
@@ -104,7 +105,15 @@ def _parse_xml(body: bytes, charset: str | None) -> Feed | NotAFeed:
     try:
         # BytesIO, because feedparser opens a file when the bytes are a path.
         parsed = feedparser.parse(BytesIO(body), response_headers=_headers(body, charset), sanitize_html=False)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, AssertionError) as error:
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         # It raises where it should report: a document like that is none, and the next feed must not suffer for it.
         return NotAFeed(
             f"the parser fails on it ({type(error).__name__}: {error})", "Tell the site; it is tried again."

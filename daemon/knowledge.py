@@ -19,23 +19,15 @@ from daemon.events import (
 )
 from daemon.items import Item
 from daemon.tables import (
-    ClaimRow,
-    DeliveryRow,
-    DigestMatchRow,
-    DigestRow,
     FeedRow,
     ItemRow,
     MatchRow,
     PollRow,
     RevisionRow,
-    SubscriptionRow,
     table_of,
 )
 
-_item, _revision, _match, _feed, _claim = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, ClaimRow))
-_subscription, _digest, _digest_match, _delivery, _poll = map(
-    table_of, (SubscriptionRow, DigestRow, DigestMatchRow, DeliveryRow, PollRow)
-)
+_item, _revision, _match, _feed, _poll = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, PollRow))
 _CHUNK = 400
 """Values in one IN (…): SQLite takes 32,766 parameters, and older ones 999."""
 

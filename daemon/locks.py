@@ -13,15 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from daemon.errors import LogBusy
+from daemon.errors import ClaimwatchError, LogBusy
 
 
 @contextmanager
 def writer_lock(database: Path, command: str) -> Iterator[None]:
     """Holds the log's lock for `command`. Raises LogBusy, naming the holder, when somebody else has it."""
     path = _lock_file(database)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        message = f"the log's lock {path} can't be made: {error.strerror}"
+        raise ClaimwatchError(message, hint="Name a folder that this user may write.") from error
+    with file:
         if not _taken(file):
             file.seek(0)
             holder = file.read().strip() or "another command"

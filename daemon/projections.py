@@ -166,21 +166,36 @@ def _put_feed(connection: Connection, feed: str, url: str, title: str, enabled: 
 
 
 def _put_subscriptions(event: events.RulesChanged, recorded: Recorded, connection: Connection) -> None:
-    wanted = {(digest.name, recipient) for digest in event.rules.live_digests for recipient in digest.recipients}
-    standing = {(row.digest, row.recipient) for row in connection.execute(select(_subscription))}
-    for name, recipient in sorted(standing - wanted):
-        key = (_subscription.c.digest == name) & (_subscription.c.recipient == recipient)
-        connection.execute(delete(_subscription).where(key))
-        # What is not yet on its way to somebody who no longer wants it stays here.
-        waiting = select(_digest.c.id).where(_digest.c.name == name, _digest.c.recipient == recipient)
-        connection.execute(
-            update(_delivery)
-            .where(_delivery.c.digest.in_(waiting), _delivery.c.state.not_in(("accepted", "refused")))
-            .values(state="cancelled", finished_at=timestamp(recorded.at), answer="no longer in feeds.yaml")
-        )
-    for name, recipient in sorted(wanted - standing):
-        values = {"since_position": recorded.position, "since": timestamp(recorded.at), "last_due": None}
-        _insert(connection, _subscription, digest=name, recipient=recipient, **values)
+    wanted = {
+        (digest.name, recipient): digest.enabled for digest in event.rules.digests for recipient in digest.recipients
+    }
+    standing = {(row.digest, row.recipient): row.enabled for row in connection.execute(select(_subscription))}
+    for name, recipient in sorted(standing.keys() - wanted.keys()):
+        _cancel(name, recipient, recorded, connection)
+    for (name, recipient), enabled in sorted(wanted.items()):
+        key = {"digest": name, "recipient": recipient}
+        at = timestamp(recorded.at)
+        if (name, recipient) not in standing:
+            since = {"since_position": recorded.position, "since": at, "last_due": None}
+            _insert(connection, _subscription, **key, enabled=enabled, **since)
+        elif enabled and not standing[name, recipient]:
+            # What fell due while it rested was not missed; what was found meanwhile is still to be told.
+            _update(connection, _subscription, key, enabled=True, last_due=at)
+        else:
+            _update(connection, _subscription, key, enabled=enabled)
+
+
+def _cancel(name: str, recipient: str, recorded: Recorded, connection: Connection) -> None:
+    """What is not yet on its way to somebody who no longer stands in feeds.yaml stays here."""
+    key = (_subscription.c.digest == name) & (_subscription.c.recipient == recipient)
+    connection.execute(delete(_subscription).where(key))
+    theirs = select(_digest.c.id).where(_digest.c.name == name, _digest.c.recipient == recipient)
+    waiting = _delivery.c.digest.in_(theirs) & _delivery.c.state.not_in(("accepted", "refused", "cancelled"))
+    unsent = list(connection.scalars(select(_delivery.c.digest).where(waiting)))
+    for digest in unsent:
+        gone = {"state": "cancelled", "finished_at": timestamp(recorded.at), "answer": "no longer in feeds.yaml"}
+        _update(connection, _delivery, {"digest": digest}, **gone)
+        connection.execute(delete(_digest_match).where(_digest_match.c.digest == digest))
 
 
 @_project.register

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, exists, func, select
@@ -18,6 +18,7 @@ from daemon.errors import ClaimwatchError
 from daemon.eventlog import event_at, last_of_kind, read
 from daemon.events import (
     Evidence,
+    FeedOutage,
     FeedRecovered,
     GapSuspected,
     ItemRevised,
@@ -39,12 +40,11 @@ from daemon.tables import (
     ItemRow,
     MatchRow,
     PollRow,
-    RevisionRow,
     SubscriptionRow,
     table_of,
 )
 
-_item, _revision, _match, _feed, _claim = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, ClaimRow))
+_item, _match, _feed, _claim = map(table_of, (ItemRow, MatchRow, FeedRow, ClaimRow))
 _subscription, _digest, _digest_match, _delivery, _poll = map(
     table_of, (SubscriptionRow, DigestRow, DigestMatchRow, DeliveryRow, PollRow)
 )
@@ -108,7 +108,12 @@ def untold_matches(
         _digest_match.c.name == digest,
         _digest_match.c.recipient == recipient,
     )
-    return _to_tell(connection, _match.c.claim.in_(claims) & (_match.c.position > after_position) & ~held)
+    again = _match.alias("again")
+    # One that lapsed and came again with a later text is told as the later one.
+    superseded = _match.c.lapsed_at.is_not(None) & exists().where(
+        again.c.claim == _match.c.claim, again.c.item == _match.c.item, again.c.lapsed_at.is_(None)
+    )
+    return _to_tell(connection, _match.c.claim.in_(claims) & (_match.c.position > after_position) & ~held & ~superseded)
 
 
 def matches_since(connection: Connection, claims: Sequence[str] | None, since: datetime | None) -> list[MatchToTell]:
@@ -258,7 +263,7 @@ def feed_health(connection: Connection) -> list[FeedHealth]:
             id=row.id,
             url=row.url,
             title=row.title,
-            state="ok" if row.state == "new" and (row.succeeded_at or row.item_count) else row.state,
+            state="ok" if row.state == "new" and row.succeeded_at else row.state,
             since=_moment(row.since),
             reason=row.reason,
             detail=row.detail,
@@ -281,28 +286,35 @@ def gaps_since(connection: Connection, since: datetime | None) -> tuple[str, ...
     return tuple(sorted({recorded.id for recorded in gaps}))
 
 
-def recovered_since(connection: Connection, since: datetime) -> dict[str, Span]:
-    """The feeds that came back since a moment, each with its last stretch of failing."""
+def recovered_since(connection: Connection, since: datetime) -> tuple[FeedOutage, ...]:
+    """The stretches of failing that ended since a moment, in order of their end."""
     recoveries = read(connection, kinds=(FeedRecovered.kind,), since=since)
-    return {recorded.id: Span(recorded.event.failing_since, recorded.at) for recorded in recoveries}
+    return tuple(FeedOutage(one.id, one.event.failing_since, one.at) for one in recoveries)
 
 
-def asleep_since(connection: Connection, since: datetime, until: datetime) -> tuple[Span, ...]:
+def asleep_since(connection: Connection, since: datetime, until: datetime, silence: timedelta) -> tuple[Span, ...]:
     """The stretches of [since, until] in which the watch was down: from its stop, or its last sign of life, to its
-    next start."""
-    spans: list[Span] = []
-    stopped_at: datetime | None = None
+    next start; and up to the end, when nothing was polled for longer than `silence`."""
+    spans: list[tuple[datetime, datetime]] = []
+    down_from: datetime | None = None
     for recorded in read(connection, kinds=(WatchStarted.kind, WatchStopped.kind)):
         if isinstance(recorded.event, WatchStopped):
-            stopped_at = recorded.at
+            down_from = recorded.at
             continue
-        asleep_from = stopped_at or recorded.event.last_awake
-        if asleep_from and recorded.at > since and recorded.at > asleep_from:
-            spans.append(Span(max(asleep_from, since), min(recorded.at, until)))
-        stopped_at = None
-    if stopped_at and stopped_at < until:
-        spans.append(Span(max(stopped_at, since), until))
-    return tuple(spans)
+        if awake := down_from or recorded.event.last_awake:
+            spans.append((awake, recorded.at))
+        down_from = None
+    polled = _moment(connection.scalar(select(func.max(_poll.c.polled_at))))
+    if down_from and (polled is None or polled <= down_from):
+        spans.append((down_from, until))
+    else:
+        # Polled from cron, or by a daemon that is at work, or by one that died: only the silence tells.
+        started = last_of_kind(connection, WatchStarted.kind)
+        awake = max(filter(None, (polled, started.at if started else None)), default=None)
+        if awake and until - awake > silence:
+            spans.append((awake, until))
+    inside = ((max(start, since), min(end, until)) for start, end in spans)
+    return tuple(Span(start, end) for start, end in inside if start < end)
 
 
 def counts(connection: Connection) -> dict[str, int]:

@@ -88,8 +88,10 @@ class Daemon:
             await self._until_stopped(lambda: self._rearm(scheduler, ticks))
         finally:
             notify("STOPPING=1")
-            scheduler.shutdown(wait=False)
+            # Not shutdown() yet: it would cancel what is under way.
+            scheduler.remove_all_jobs()
             await self._finish(STOP_GRACE_SECONDS)
+            scheduler.shutdown(wait=False)
             self._record(WatchStopped(self._reason or "stopped"))
 
     def stop(self, reason: str) -> None:
@@ -137,10 +139,13 @@ class Daemon:
         return POLL_TICK
 
     async def _mail_tick(self) -> timedelta:
-        prepare_due(self.watch, self.post)
-        outcomes = await deliver(self.watch, self.post)
-        if outcomes:
-            self.after_mail(outcomes)
+        try:
+            prepare_due(self.watch, self.post)
+        finally:
+            # A digest that can't be prepared holds up no message that already is.
+            outcomes = await deliver(self.watch, self.post)
+            if outcomes:
+                self.after_mail(outcomes)
         due = next_due_time(self.watch)
         return min(max(due - self.clock.now(), MAIL_TICK_AT_LEAST), MAIL_TICK_AT_MOST) if due else MAIL_TICK_AT_MOST
 
@@ -157,12 +162,14 @@ class Daemon:
         """Takes up an edited feeds.yaml whole, or keeps the rules in force and says what is wrong with the new ones."""
         self._rules_seen = _stamp(self.settings)
         try:
-            self.settings, self.watch, self.post = self.reload()
+            settings, watch, post = self.reload()
+            # In the log first: rules that are not there are not in force.
+            changed = record_rules(watch)
         except ClaimwatchError as error:
             logger.error("action=rules_refused; the old ones stay in force:\n%s", error)
             return
-        self._rules_seen = _stamp(self.settings)
-        if changed := record_rules(self.watch):
+        self.settings, self.watch, self.post = settings, watch, post
+        if changed:
             logger.info("action=rules_changed position=%d", changed.position)
 
     def _arm(self, scheduler: AsyncIOScheduler, name: str, tick: Tick, pause: timedelta) -> None:

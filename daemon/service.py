@@ -148,7 +148,7 @@ async def poll(
                 return results
             done, fetches = await asyncio.wait(fetches, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                results.append(take_in(watch, *task.result()))
+                results.append(_take_in_safely(watch, *task.result()))
                 told(results[-1])
     finally:
         for task in fetches:
@@ -164,6 +164,18 @@ def _request(feed: FeedRule, poll: PollState | None) -> Request:
     if poll is None or poll.url != feed.url:
         return Request(feed.id, feed.url)
     return Request(feed.id, feed.url, poll.etag, poll.last_modified, poll.body_sha256)
+
+
+def _take_in_safely(watch: Watch, feed: FeedRule, outcome: Outcome) -> Polled:
+    """`take_in`, where a document that breaks our own code is a failure of its feed and of no other."""
+    try:
+        return take_in(watch, feed, outcome)
+    except ClaimwatchError:
+        raise
+    except Exception as error:
+        logger.exception("action=unreadable feed=%s", feed.id)
+        hint = "This is a fault of claimwatch: please report it with the feed's document."
+        return take_in(watch, feed, Failed("unreadable", f"{type(error).__name__}: {error}", hint))
 
 
 def take_in(watch: Watch, feed: FeedRule, outcome: Outcome) -> Polled:

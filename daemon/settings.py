@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +81,8 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
     state = (state or default_state()).absolute()
     file = read_yaml(path)
     if file.values is None:
+        if not file.problems:
+            file.problem((), "is empty", "An editor may be in the middle of saving it; else write what to watch.")
         raise_problems(file)
     entries = validate(file, FeedsFile) or FeedsFile()
     seeds, seed_files = _load_seeds(path.parent)
@@ -115,12 +116,12 @@ def find_config(given: Path | None) -> Path:
         places = [given]
     else:
         environment = os.environ.get("CLAIMWATCH_CONFIG")
-        places = [
-            Path("feeds.yaml"),
-            *([Path(environment)] if environment else []),
-            user_config_path("claimwatch") / "feeds.yaml",
-            Path("/etc/claimwatch/feeds.yaml"),
-        ]
+        places = [Path("feeds.yaml")]
+        # A file that somebody named and that is not there is a mistake, never passed over.
+        if environment:
+            places.append(Path(environment))
+        else:
+            places += [user_config_path("claimwatch") / "feeds.yaml", Path("/etc/claimwatch/feeds.yaml")]
     for place in places:
         if place.is_file():
             return place
@@ -306,7 +307,7 @@ def _rules(entries: FeedsFile, claims: Mapping[str, tuple[Claim, Seed]]) -> Rule
             )
             for name, digest in entries.digests.items()
         ),
-        words={sys.intern(name): tuple(words) for name, words in entries.words.items()},
+        words={name: tuple(words) for name, words in entries.words.items()},
     )
 
 

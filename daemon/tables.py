@@ -108,6 +108,7 @@ class SubscriptionRow(SQLModel, table=True):
     __tablename__ = "subscription"
     digest: str = Field(primary_key=True)
     recipient: str = Field(primary_key=True)
+    enabled: bool
     since_position: int
     since: str
     last_due: str | None

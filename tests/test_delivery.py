@@ -375,7 +375,7 @@ def add(watch: Watch, *events: tuple[str, Any]) -> None:
 
 def covered(watch: Watch, since: datetime = NOW, until: datetime | None = None) -> Any:
     with watch.log.reading() as connection:
-        return coverage(connection, since, until or watch.clock.now())
+        return coverage(connection, since, until or watch.clock.now(), timedelta(days=1))
 
 
 def test_coverage_names_feeds_that_fail_are_gone_or_were_never_polled(tmp_path: Path) -> None:
@@ -448,6 +448,33 @@ def test_coverage_names_when_the_watch_was_down(begun_watch: Watch, story: list[
     assert covered(begun_watch, hour(1)).asleep == tuple(Span(hour(start), hour(end)) for start, end in asleep)
 
 
+def test_a_watch_that_polled_nothing_for_long_was_not_awake_whatever_it_said(begun_watch: Watch) -> None:
+    """It was killed: no stop stands in the log, and no next start tells of it yet."""
+    take_in(begun_watch, begun_watch.rules.feeds[0], Changed(rss(), "x", None, None, None))
+    move_on(begun_watch, 5 * DAY)
+    assert covered(begun_watch).asleep == (Span(NOW, NOW + 5 * DAY),)
+
+
+def test_polls_from_cron_after_a_stop_are_signs_of_life(begun_watch: Watch) -> None:
+    add(begun_watch, ("watch", WatchStarted("1", None)), ("watch", WatchStopped("SIGTERM")))
+    move_on(begun_watch, timedelta(hours=3))
+    take_in(begun_watch, begun_watch.rules.feeds[0], Changed(rss(), "x", None, None, None))
+    move_on(begun_watch, timedelta(hours=1))
+    assert covered(begun_watch).asleep == ()
+
+
+def test_every_outage_of_a_feed_is_told_also_when_it_fails_again(begun_watch: Watch) -> None:
+    one = begun_watch.rules.feeds[0]
+    for _ in range(2):
+        take_in(begun_watch, one, Failed("http 503", "503 Away", "Wait."))
+        move_on(begun_watch, timedelta(hours=1))
+        take_in(begun_watch, one, Unchanged(None, None))
+        move_on(begun_watch, timedelta(hours=1))
+    take_in(begun_watch, one, Failed("http 503", "503 Away", "Wait."))
+    starts = [outage.start for outage in covered(begun_watch).recovered]
+    assert starts == [NOW, NOW + timedelta(hours=2)]
+
+
 def test_coverage_runs_from_the_last_answered_due_time(begun_watch: Watch, tmp_path: Path) -> None:
     at_due(begun_watch)
     (first,) = prepare_due(begun_watch, post(tmp_path))
@@ -488,17 +515,6 @@ def test_a_preview_says_what_the_digest_would_say_and_stores_nothing(begun_watch
     assert "*Energy strike pause*" in shown.text
     assert head(begun_watch.log) == before
     assert held(prepare_now(begun_watch, post(tmp_path), "daily")) == [found]
-
-
-def test_a_preview_for_one_recipient_holds_what_that_one_was_not_told(tmp_path: Path) -> None:
-    with watching(tmp_path, rules(digest(recipients=(RECIPIENT, SECOND)))) as watch:
-        record_rules(watch)
-        found = matches_of(come_in(watch, "Energy strike pause"))
-        by = post(tmp_path, Hand(by_address={SECOND_ADDRESS: Refused("550 No")}), BOTH)
-        prepare_now(watch, by, "daily")
-        sent(watch, by)
-        assert preview(watch, by, "daily", RECIPIENT)[0].matches == ()
-        assert preview(watch, by, "daily", SECOND)[0].matches == found
 
 
 def test_a_preview_needs_no_recorded_rules(watch: Watch, tmp_path: Path) -> None:
@@ -673,14 +689,6 @@ def test_pauses_between_attempts_grow_to_four_hours_and_end_after_five_days(begu
     assert outcome[0].event.reason == f"given up after {len(pauses) + 1} attempts in five days: 451 Later"
     assert len({(message_id, message) for _, message_id, message in hand.handed}) == 1
     assert preview(begun_watch, by, "daily")[0].matches == one.event.matches
-
-
-def test_a_delivery_named_by_hand_is_tried_before_its_time(begun_watch: Watch, tmp_path: Path) -> None:
-    by = post(tmp_path, Hand([Deferred("451 Later"), Accepted("taken")]))
-    one = prepared(begun_watch, by)
-    assert sent(begun_watch, by) == ["delivery_deferred"]
-    assert asyncio.run(deliver(begun_watch, by, only="another")) == []
-    assert kinds(asyncio.run(deliver(begun_watch, by, only=one.id))) == ["delivery_accepted"]
 
 
 def test_a_crash_before_the_handover_repeats_nothing_and_loses_nothing(begun_watch: Watch, tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def test_a_rebuild_in_an_emptied_database_brings_everything_back(told: EventLog)
 
 
 def test_a_rebuild_of_an_empty_log_leaves_empty_tables(log: EventLog) -> None:
-    meddle(log, "INSERT INTO subscription VALUES ('daily', 'r-1', 1, 'x', NULL)")
+    meddle(log, "INSERT INTO subscription VALUES ('daily', 'r-1', 1, 1, 'x', NULL)")
     assert rebuild_projections(log) == 0
     assert not any(snapshot(log).values())
 
@@ -657,10 +657,20 @@ def test_who_leaves_and_comes_back_subscribes_anew(ruled: EventLog) -> None:
     assert subscriptions(ruled)[0] == ("daily", OTHER_RECIPIENT, 4, None)
 
 
-def test_a_resting_digest_has_no_subscribers(ruled: EventLog) -> None:
+def test_the_subscriptions_of_a_resting_digest_rest(ruled: EventLog) -> None:
     resting = tuple(replace(digest, enabled=False) for digest in RULES.digests)
     tell(ruled, 1, rules_changed(replace(RULES, digests=resting)))
-    assert rows(ruled, "subscription") == []
+    assert {row["enabled"] for row in rows(ruled, "subscription")} == {False}
+
+
+def test_a_digest_that_wakes_has_missed_nothing_and_forgotten_nothing(ruled: EventLog) -> None:
+    resting = tuple(replace(digest, enabled=False) for digest in RULES.digests)
+    before = rows(ruled, "subscription")
+    tell(ruled, 1, rules_changed(replace(RULES, digests=resting)))
+    tell(ruled, 2, rules_changed(RULES))
+    after = rows(ruled, "subscription")
+    assert [row["since_position"] for row in after] == [row["since_position"] for row in before]
+    assert all(row["enabled"] and row["last_due"] for row in after)
 
 
 # ── items and matches ────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ import pytest
 from daemon.assembly import Installation, verify, writing
 from daemon.eventlog import EventLog, read
 from daemon.events import Recorded
+from daemon.mailing import Accepted
 from daemon.scheduling import Daemon, notify
 from daemon.service import Watch
 from tests.support import Answer, WebServer, item, rss
@@ -181,6 +182,40 @@ def test_what_is_under_way_at_a_stop_is_cut_off_after_a_few_seconds(tmp_path: Pa
         run_until_stopped(daemon)
         assert time.monotonic() - began < 10
         assert kinds(installation.log) == ["watch_started", "rules_changed", "watch_stopped"]
+
+
+@dataclass
+class SlowCarrier:
+    """A mail server that takes its time, and counts what it took."""
+
+    via: str = "smtp"
+    taken: int = 0
+
+    async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Accepted:
+        await asyncio.sleep(1)
+        self.taken += 1
+        return Accepted("250 taken")
+
+
+def test_a_message_that_is_half_sent_at_a_stop_is_sent_to_its_end(tmp_path: Path, web: WebServer) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    with writing(config, tmp_path / "state", "run") as installation:
+        carrier = SlowCarrier()
+        clock = ShiftedClock.starting_at(datetime(2025, 3, 20, 7, 29, 58, tzinfo=UTC))
+        daemon = daemon_of(installation, clock)
+        daemon.post = replace(daemon.post, carrier=carrier)  # type: ignore[arg-type]
+
+        async def stop_while_sending() -> None:
+            running = asyncio.create_task(daemon.run())
+            while "delivery_started" not in kinds(installation.log):
+                await asyncio.sleep(0.05)
+            daemon.stop("enough")
+            await asyncio.wait_for(running, LONGEST_SECONDS)
+
+        asyncio.run(stop_while_sending())
+        log_kinds = kinds(installation.log)
+    assert carrier.taken == 1
+    assert log_kinds[-3:] == ["delivery_started", "delivery_accepted", "watch_stopped"]
 
 
 def test_the_next_start_knows_when_the_watch_was_last_awake(tmp_path: Path, web: WebServer) -> None:

@@ -29,7 +29,7 @@ claims:
 """
 
 
-def settings(folder: Path, text: str | bytes = "", seeds: dict[str, str] | None = None) -> Settings:
+def settings(folder: Path, text: str | bytes = "feeds: {}", seeds: dict[str, str] | None = None) -> Settings:
     """feeds.yaml of this text in a folder, with these seeds beside it, loaded."""
     config = folder / "feeds.yaml"
     config.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -493,9 +493,10 @@ def test_a_duration_carries_its_unit(tmp_path: Path, written: str, seconds: int)
     assert feeds[0].interval_seconds == seconds
 
 
-def test_an_empty_file_is_a_watch_over_nothing(tmp_path: Path) -> None:
-    loaded = settings(tmp_path, "")
-    assert (loaded.rules.feeds, loaded.rules.claims, loaded.rules.digests) == ((), (), ())
+@pytest.mark.parametrize("text", ["", "# nothing but this\n"])
+def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
+    """An editor in the middle of saving, or a full disk: a watch must not take it for the wish to watch nothing."""
+    assert places(problems(tmp_path, text)) == [(1, 1, "is empty")]
 
 
 def test_sections_with_everything_commented_out_are_empty(tmp_path: Path) -> None:
@@ -623,30 +624,30 @@ def test_a_digest_for_nobody_goes_to_the_maildir_under_a_local_name(tmp_path: Pa
 
 
 def test_a_seed_beside_feeds_yaml_stands_in_for_the_shipped_one_of_its_name(tmp_path: Path) -> None:
-    loaded = settings(tmp_path, "", {"carnegie-2025-03-19.yaml": SEED})
+    loaded = settings(tmp_path, "feeds: {}", {"carnegie-2025-03-19.yaml": SEED})
     assert [(seed.id, seed.title) for seed in loaded.seeds] == [("carnegie-2025-03-19", "A Made-Up Article")]
 
 
 def test_a_seed_of_another_name_stands_beside_the_shipped_ones(tmp_path: Path) -> None:
-    assert [seed.id for seed in settings(tmp_path, "", {"a.yml": SEED}).seeds] == ["a", "carnegie-2025-03-19"]
+    assert [seed.id for seed in settings(tmp_path, "feeds: {}", {"a.yml": SEED}).seeds] == ["a", "carnegie-2025-03-19"]
 
 
 def test_a_claim_id_in_two_seeds_is_told_in_the_second(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, "", {"a.yaml": SEED, "b.yaml": SEED})
+    (found,) = problems(tmp_path, "feeds: {}", {"a.yaml": SEED, "b.yaml": SEED})
     first, second = tmp_path / "seeds" / "a.yaml", tmp_path / "seeds" / "b.yaml"
     hint = "A claim id stands for one claim, whatever its article: give this one another id."
     assert found == Problem(str(second), 6, 3, f"the claim 'harbour-opens' stands in {first} too", hint)
 
 
 def test_a_claim_id_of_a_shipped_seed_is_told(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, "", {"z.yaml": SEED.replace("harbour-opens", "black-sea-group")})
+    (found,) = problems(tmp_path, "feeds: {}", {"z.yaml": SEED.replace("harbour-opens", "black-sea-group")})
     assert found.message == f"the claim 'black-sea-group' stands in {shipped('seeds') / 'carnegie-2025-03-19.yaml'} too"
 
 
 def test_two_seeds_that_differ_in_their_ending_alone_are_a_problem(tmp_path: Path) -> None:
     """One of them would silently win."""
     other = SEED.replace("harbour-opens", "harbour-closes")
-    assert problems(tmp_path, "", {"a.yaml": SEED, "a.yml": other})
+    assert problems(tmp_path, "feeds: {}", {"a.yaml": SEED, "a.yml": other})
 
 
 @pytest.mark.parametrize(
@@ -668,7 +669,7 @@ def test_two_seeds_that_differ_in_their_ending_alone_are_a_problem(tmp_path: Pat
 def test_a_mistake_in_a_seed_is_told_at_its_place(
     tmp_path: Path, before: str, after: str, line: int, column: int, message: str
 ) -> None:
-    found = problems(tmp_path, "", {"a.yaml": SEED.replace(before, after)})
+    found = problems(tmp_path, "feeds: {}", {"a.yaml": SEED.replace(before, after)})
     assert (line, column, message) in places(found)
     assert {one.file for one in found} == {str(tmp_path / "seeds" / "a.yaml")}
 
@@ -688,7 +689,7 @@ def test_templates_are_replaced_one_by_one(tmp_path: Path) -> None:
 def test_a_template_that_is_not_utf_8_is_a_problem_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "alerts").mkdir()
     (tmp_path / "alerts" / "digest.txt").write_bytes(b"caf\xe9")
-    (found,) = problems(tmp_path, "")
+    (found,) = problems(tmp_path, "feeds: {}")
     assert found.file == str(tmp_path / "alerts" / "digest.txt")
 
 
@@ -844,7 +845,7 @@ def test_the_state_lies_in_the_users_state_directory_otherwise(elsewhere: Path) 
 
 
 def test_a_state_given_relatively_is_kept_whole(elsewhere: Path) -> None:
-    Path("feeds.yaml").touch()
+    Path("feeds.yaml").write_text("feeds: {}", encoding="utf-8")
     assert load(None, Path("st")).database == f"sqlite:///{elsewhere / 'work' / 'st' / 'claimwatch.sqlite3'}"
 
 
