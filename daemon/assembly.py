@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,13 @@ from daemon.delivery import Post
 from daemon.digests import next_due
 from daemon.errors import ClaimwatchError, LogDamaged
 from daemon.eventlog import Connection, EventLog, Head, copy_events, head_of, last_of_kind, sqlite_path, verify_chain
-from daemon.events import WatchStarted, WatchStopped, timestamp
+from daemon.events import WatchStarted, WatchStopped, timestamp, timestamp_or_none
+from daemon.fetching import Fetcher, open_fetcher
 from daemon.locks import holder_of, writer_lock
 from daemon.mailing import MaildirCarrier, carrier_for
 from daemon.projections import first_difference, rebuild
 from daemon.service import Clock, SystemClock, Watch
-from daemon.settings import Settings, load
+from daemon.settings import Polling, Settings, load
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,15 @@ def _opened(settings: Settings) -> Iterator[Installation]:
         log.close()
 
 
+def fetcher_of(polling: Polling) -> AbstractAsyncContextManager[Fetcher]:
+    """A Fetcher with the limits that feeds.yaml sets."""
+    return open_fetcher(
+        timeout_seconds=polling.timeout_seconds,
+        most_bytes=polling.most_bytes,
+        host_pause_seconds=polling.host_pause_seconds,
+    )
+
+
 def verify(log: EventLog) -> Head:
     """Checks the chain, and that the projections are what the log adds up to: made anew in a scratch database.
 
@@ -168,7 +178,7 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
                     "digest": one.digest,
                     "state": one.state,
                     "attempts": one.attempts,
-                    "retry_at": timestamp(one.retry_at) if one.retry_at else None,
+                    "retry_at": timestamp_or_none(one.retry_at),
                     "answer": one.answer,
                 }
                 for one in queries.waiting_deliveries(connection)

@@ -17,7 +17,7 @@ from daemon import assembly, console, queries
 from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded
 from daemon.digests import MatchToTell
 from daemon.eventlog import read
-from daemon.events import EVENT_TYPES, timestamp
+from daemon.events import EVENT_TYPES, timestamp, timestamp_or_none
 from daemon.matching import Match, compile_rules
 from daemon.settings import load
 
@@ -157,10 +157,10 @@ def _match_json(match: MatchToTell) -> dict[str, Any]:
         "feed": match.feed,
         "title": match.title,
         "link": match.link,
-        "published": timestamp(match.published) if match.published else None,
+        "published": timestamp_or_none(match.published),
         "first_seen": timestamp(match.first_seen),
         "already_there": match.already_there,
-        "lapsed_at": timestamp(match.lapsed_at) if match.lapsed_at else None,
+        "lapsed_at": timestamp_or_none(match.lapsed_at),
         "evidence": [asdict(one) for one in match.evidence],
     }
 

@@ -18,7 +18,7 @@ from daemon.backtest import backtest as run_backtest
 from daemon.cli_options import AsJson, Config, State, given, moment, print_lines, print_recorded
 from daemon.delivery import deliver as deliver_prepared
 from daemon.events import DeliveryAccepted, timestamp
-from daemon.fetching import Failed, Gone, open_fetcher
+from daemon.fetching import Failed, Gone
 from daemon.scheduling import Daemon
 from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
 from daemon.settings import load
@@ -89,11 +89,7 @@ def poll_command(
 
 async def _poll(installation: Installation, feeds: list[Any], report: console.RoundReport) -> list[Polled]:
     limits = installation.settings.polling
-    async with open_fetcher(
-        timeout_seconds=limits.timeout_seconds,
-        most_bytes=limits.most_bytes,
-        host_pause_seconds=limits.host_pause_seconds,
-    ) as fetcher:
+    async with assembly.fetcher_of(limits) as fetcher:
         return await poll(installation.watch, fetcher, feeds, at_once=limits.at_once, told=report.told)
 
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from daemon.events import (
     ClaimMatched,
@@ -202,37 +202,13 @@ class _Catalogue:
 
     def new(self, item: Item, *, already_there: bool) -> tuple[KnownItem, NewEvent]:
         kind, _ = self.key(item)
-        seen = ItemSeen(
-            feed=self.feed.id,
-            key=kind,
-            guid=item.guid,
-            link=item.link,
-            title=item.title,
-            summary=item.summary,
-            content=item.content,
-            author=item.author,
-            published=item.published,
-            lang=item.lang,
-            fingerprint=item.fingerprint,
-            already_there=already_there,
-        )
+        seen = ItemSeen(feed=self.feed.id, key=kind, already_there=already_there, **_fields(item))
         known = _known(self._id(item), 1, item, already_there)
         self.put(known)
         return known, NewEvent(f"item/{known.id}", seen, 0)
 
     def revised(self, standing: KnownItem, item: Item) -> tuple[KnownItem, NewEvent]:
-        revised = ItemRevised(
-            feed=self.feed.id,
-            guid=item.guid,
-            link=item.link,
-            title=item.title,
-            summary=item.summary,
-            content=item.content,
-            author=item.author,
-            published=item.published,
-            lang=item.lang,
-            fingerprint=item.fingerprint,
-        )
+        revised = ItemRevised(feed=self.feed.id, **_fields(item))
         text = _known(standing.id, standing.version + 1, item, standing.already_there)
         known = replace(
             text,
@@ -247,6 +223,11 @@ class _Catalogue:
 
     def _id(self, item: Item) -> str:
         return hashlib.sha256(canonical_json([self.feed.id, *self.key(item)])).hexdigest()[:16]
+
+
+def _fields(item: Item) -> dict[str, Any]:
+    """What the events of a text say of it: every field of the item, and its fingerprint."""
+    return vars(item) | {"fingerprint": item.fingerprint}
 
 
 def _known(id: str, version: int, item: Item, already_there: bool) -> KnownItem:

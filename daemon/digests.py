@@ -318,6 +318,11 @@ def _host(link: str | None) -> str:
     """The host to show beside a link; one that is not ASCII is shown as the browser resolves it (xn--…)."""
     host = (urlsplit(link).hostname or "") if link else ""
     try:
-        return host if host.isascii() else idna.encode(host, uts46=True).decode()
+        return ascii_host(host)
     except idna.IDNAError:
         return host.encode("ascii", "backslashreplace").decode()
+
+
+def ascii_host(host: str) -> str:
+    """A host's name as DNS and mail carry it (UTS 46). Raises idna.IDNAError, a UnicodeError, where it has none."""
+    return host if host.isascii() else idna.encode(host, uts46=True).decode()

@@ -33,6 +33,16 @@ def parse_timestamp(text: str) -> datetime:
     return as_utc(datetime.fromisoformat(text))
 
 
+def moment_or_none(text: str | None) -> datetime | None:
+    """The moment behind a column that may be empty."""
+    return parse_timestamp(text) if text else None
+
+
+def timestamp_or_none(moment: datetime | None) -> str | None:
+    """What such a column holds of a moment."""
+    return timestamp(moment) if moment else None
+
+
 Moment = Annotated[datetime, AfterValidator(as_utc), PlainSerializer(timestamp)]
 
 

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-import idna
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from daemon.claims import ClaimKind
+from daemon.digests import ascii_host
 from daemon.rules import Stance, WhenEmpty
 from daemon.words import tokenise
 from daemon.yamlfiles import nearest
@@ -86,8 +86,8 @@ def _address(text: str) -> str:
     """The address with its domain as mail carries it (xn--…). What stands before the @ must be plain ASCII."""
     local, _, domain = text.strip().rpartition("@")
     try:
-        domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
-    except idna.IDNAError:
+        domain = ascii_host(domain)
+    except UnicodeError:
         domain = ""
     if not re.fullmatch(r"[\w.!#$%&'*+/=?^`{|}~-]+", local, re.ASCII) or not re.fullmatch(r"[\w.-]+", domain, re.ASCII):
         raise ValueError(f"{text!r} is no mail address\nWrite it bare: name@example.org")

@@ -13,19 +13,9 @@ from sqlalchemy import Connection, Row, delete, insert, select
 
 from daemon.decisions import KnownFeed, KnownItem
 from daemon.eventlog import version_of
-from daemon.events import (
-    parse_timestamp,
-    timestamp,
-)
+from daemon.events import moment_or_none, timestamp_or_none
 from daemon.items import Item
-from daemon.tables import (
-    FeedRow,
-    ItemRow,
-    MatchRow,
-    PollRow,
-    RevisionRow,
-    table_of,
-)
+from daemon.tables import FeedRow, ItemRow, MatchRow, PollRow, RevisionRow, table_of
 
 _item, _revision, _match, _feed, _poll = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, PollRow))
 _CHUNK = 400
@@ -65,9 +55,9 @@ def keep_poll_state(connection: Connection, state: PollState) -> None:
         "last_modified": state.last_modified,
         "body_sha256": state.body_sha256,
         "window": json.dumps(sorted(state.window)),
-        "polled_at": _text(state.polled_at),
-        "succeeded_at": _text(state.succeeded_at),
-        "next_due": _text(state.next_due),
+        "polled_at": timestamp_or_none(state.polled_at),
+        "succeeded_at": timestamp_or_none(state.succeeded_at),
+        "next_due": timestamp_or_none(state.next_due),
         "failures": state.failures,
     }
     connection.execute(delete(_poll).where(_poll.c.feed == state.feed))
@@ -82,9 +72,9 @@ def _poll_state(row: Row[Any]) -> PollState:
         last_modified=row.last_modified,
         body_sha256=row.body_sha256,
         window=frozenset(json.loads(row.window)),
-        polled_at=_moment(row.polled_at),
-        succeeded_at=_moment(row.succeeded_at),
-        next_due=_moment(row.next_due),
+        polled_at=moment_or_none(row.polled_at),
+        succeeded_at=moment_or_none(row.succeeded_at),
+        next_due=moment_or_none(row.next_due),
         failures=row.failures,
     )
 
@@ -102,7 +92,7 @@ def known_feed(connection: Connection, feed: str, poll: PollState | None) -> Kno
         id=feed,
         version=version,
         state=row.state,
-        since=_moment(row.since),
+        since=moment_or_none(row.since),
         reason=row.reason,
         unfit_keys=frozenset(json.loads(row.unfit_keys)),
         has_items=row.item_count > 0,
@@ -136,8 +126,7 @@ def known_items(connection: Connection, feed: str, items: Sequence[Item]) -> lis
     return [_known_item(row, revisions[row.id], claims[row.id]) for row in rows]
 
 
-def _known_item(row: Row[Any], revisions: Iterable[Row[Any]], claims: Iterable[str]) -> KnownItem:
-    revisions = list(revisions)
+def _known_item(row: Row[Any], revisions: Sequence[Row[Any]], claims: Iterable[str]) -> KnownItem:
     return KnownItem(
         id=row.id,
         version=row.version,
@@ -154,11 +143,3 @@ def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
     ordered = sorted(values)
     for at in range(0, len(ordered), _CHUNK):
         yield ordered[at : at + _CHUNK]
-
-
-def _moment(text: str | None) -> datetime | None:
-    return parse_timestamp(text) if text else None
-
-
-def _text(moment: datetime | None) -> str | None:
-    return timestamp(moment) if moment else None

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import aiosmtplib
-import idna
 
+from daemon.digests import ascii_host
 from daemon.rendering import addressed
 from daemon.settings import Mail, Smtp
 
@@ -152,7 +152,7 @@ def _on_the_wire(address: str) -> str:
     """The address as SMTP carries it: the domain in its xn-- form. Raises UnicodeError for a name that is not ASCII."""
     name, _, domain = address.rpartition("@")
     name.encode("ascii")
-    return f"{name}@{domain if domain.isascii() else idna.encode(domain, uts46=True).decode()}"
+    return f"{name}@{ascii_host(domain)}"
 
 
 def _tls_context(smtp: Smtp) -> ssl.SSLContext:

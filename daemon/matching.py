@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 from daemon.events import Evidence
 from daemon.rules import ClaimRule, Rules, TermRule
@@ -103,20 +104,20 @@ class Matcher:
         found: dict[str, list[Evidence]] = {}
         for at in sorted(candidates):
             term = self._terms[at]
-            hits = _Search(texts, term.leaves, self._within_words).find(term.tree, DEFAULT_FIELDS)
-            if hits:
-                found.setdefault(term.claim, []).extend(_evidence(term, hits, texts))
+            words = _Search(texts, term.leaves, self._within_words).find(term.tree, DEFAULT_FIELDS)
+            if words:
+                found.setdefault(term.claim, []).extend(_evidence(term, words, texts))
         return tuple(Match(claim, tuple(evidence)) for claim, evidence in found.items())
 
 
 def compile_rules(rules: Rules) -> Matcher:
     """The matcher for all terms of all watched claims. The terms were checked when feeds.yaml was read."""
-    terms = [_compile(claim, term, rules) for claim in rules.watched_claims for term in claim.terms]
+    lists = {fold(name): (name, *words) for name, words in rules.words.items()}
+    terms = [_compile(claim, term, lists) for claim in rules.watched_claims for term in claim.terms]
     return Matcher(terms, rules)
 
 
-def _compile(claim: ClaimRule, rule: TermRule, rules: Rules) -> _CompiledTerm:
-    lists = {fold(name): (name, *words) for name, words in rules.words.items()}
+def _compile(claim: ClaimRule, rule: TermRule, lists: Mapping[str, tuple[str, ...]]) -> _CompiledTerm:
     tree = _expand(parse_term(rule.text), lists)
     return _CompiledTerm(claim.id, rule, tree, {word: _compile_word(word) for word in _words_in(tree)})
 
@@ -198,7 +199,7 @@ class _Search:
     leaves: Mapping[Word, _Leaf]
     within_words: int
 
-    def find(self, term: Term, fields: Sequence[Field]) -> dict[Field, set[int]] | None:
+    def find(self, term: Term, fields: Sequence[Field]) -> _WordsByField | None:
         match term:
             case Not(part):
                 return None if self.find(part, fields) is not None else {}
@@ -211,13 +212,13 @@ class _Search:
             case _:
                 return self._find_in_text(term, fields)
 
-    def _find_in_text(self, term: Term, fields: Sequence[Field]) -> dict[Field, set[int]] | None:
-        hits: dict[Field, set[int]] = {}
+    def _find_in_text(self, term: Term, fields: Sequence[Field]) -> _WordsByField | None:
+        words: _WordsByField = {}
         for field in fields:
             if found := self._places(term, self.texts[field], every=False):
                 tightest = min(found, key=lambda way: (_extent(way), min(way)))
-                hits[field] = set(tightest)
-        return hits or None
+                words[field] = set(tightest)
+        return words or None
 
     def _places(self, term: Term, text: _Text, *, every: bool) -> list[frozenset[int]]:
         """The ways in which `term` stands in `text`, as the words it takes: every one, or the tightest will do."""
@@ -307,25 +308,28 @@ def _extent(words: Collection[int]) -> int:
     return max(words) - min(words) + 1
 
 
-def _all(hits: Sequence[dict[Field, set[int]] | None]) -> dict[Field, set[int]] | None:
-    return None if None in hits else _union(hits)
+_WordsByField: TypeAlias = dict[Field, set[int]]
 
 
-def _any(hits: Sequence[dict[Field, set[int]] | None]) -> dict[Field, set[int]] | None:
-    return None if all(hit is None for hit in hits) else _union(hits)
+def _all(parts: Sequence[_WordsByField | None]) -> _WordsByField | None:
+    return None if None in parts else _union(parts)
 
 
-def _union(hits: Iterable[dict[Field, set[int]] | None]) -> dict[Field, set[int]]:
-    union: dict[Field, set[int]] = {}
-    for hit in hits:
-        for field, words in (hit or {}).items():
+def _any(parts: Sequence[_WordsByField | None]) -> _WordsByField | None:
+    return None if all(part is None for part in parts) else _union(parts)
+
+
+def _union(parts: Iterable[_WordsByField | None]) -> _WordsByField:
+    union: _WordsByField = {}
+    for part in parts:
+        for field, words in (part or {}).items():
             union.setdefault(field, set()).update(words)
     return union
 
 
-def _evidence(term: _CompiledTerm, hits: Mapping[Field, set[int]], texts: Mapping[str, _Text]) -> Iterable[Evidence]:
+def _evidence(term: _CompiledTerm, found: _WordsByField, texts: Mapping[str, _Text]) -> Iterable[Evidence]:
     for field in FIELDS:
-        if words := sorted(hits.get(field, ())):
+        if words := sorted(found.get(field, ())):
             spans = tuple((texts[field].tokens[at].start, texts[field].tokens[at].end) for at in words)
             surface = tuple(texts[field].text[start:end] for start, end in spans)
             yield Evidence(term.rule.text, term.rule.stance, field, spans, surface)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, sel
 
 from daemon import events
 from daemon.eventlog import Transaction, read
-from daemon.events import Event, NewEvent, Recorded, timestamp
+from daemon.events import Event, NewEvent, Recorded, timestamp, timestamp_or_none
 from daemon.tables import (
     ClaimRow,
     DeliveryRow,
@@ -228,7 +228,7 @@ def _item_text(event: events.ItemSeen | events.ItemRevised, recorded: Recorded) 
         "title": event.title,
         "summary": event.summary,
         "author": event.author,
-        "published": timestamp(event.published) if event.published else None,
+        "published": timestamp_or_none(event.published),
         "changed": timestamp(recorded.at),
         "version": recorded.version,
         "text_position": recorded.position,

@@ -28,6 +28,7 @@ from daemon.events import (
     Span,
     WatchStarted,
     WatchStopped,
+    moment_or_none,
     parse_timestamp,
     timestamp,
 )
@@ -64,7 +65,10 @@ def last_awake(connection: Connection) -> datetime | None:
     return max(
         (
             moment
-            for moment in (_last_event_at(connection), _moment(connection.scalar(select(func.max(_poll.c.polled_at)))))
+            for moment in (
+                _last_event_at(connection),
+                moment_or_none(connection.scalar(select(func.max(_poll.c.polled_at)))),
+            )
             if moment
         ),
         default=None,
@@ -94,7 +98,9 @@ def subscriptions(connection: Connection) -> list[Subscription]:
     """Who gets what, as the log has it."""
     query = select(_subscription).order_by(_subscription.c.digest, _subscription.c.recipient)
     return [
-        Subscription(row.digest, row.recipient, row.since_position, parse_timestamp(row.since), _moment(row.last_due))
+        Subscription(
+            row.digest, row.recipient, row.since_position, parse_timestamp(row.since), moment_or_none(row.last_due)
+        )
         for row in connection.execute(query)
     ]
 
@@ -150,7 +156,7 @@ def _match_to_tell(connection: Connection, row: Row[Any]) -> MatchToTell:
         first_seen=parse_timestamp(row.first_seen),
         evidence=tuple(_evidence(one) for one in json.loads(row.evidence)),
         already_there=row.already_there,
-        lapsed_at=_moment(row.lapsed_at),
+        lapsed_at=moment_or_none(row.lapsed_at),
         redacted=row.redacted,
     )
 
@@ -202,8 +208,8 @@ def waiting_deliveries(connection: Connection) -> list[Waiting]:
             version=row.version,
             attempts=row.attempts,
             prepared_at=parse_timestamp(row.prepared_at),
-            first_attempt=_moment(row.first_attempt),
-            retry_at=_moment(row.retry_at),
+            first_attempt=moment_or_none(row.first_attempt),
+            retry_at=moment_or_none(row.retry_at),
             answer=row.answer,
         )
         for row in connection.execute(query)
@@ -264,16 +270,16 @@ def feed_health(connection: Connection) -> list[FeedHealth]:
             url=row.url,
             title=row.title,
             state="ok" if row.state == "new" and row.succeeded_at else row.state,
-            since=_moment(row.since),
+            since=moment_or_none(row.since),
             reason=row.reason,
             detail=row.detail,
             hint=row.hint,
             items=row.item_count,
-            last_item=_moment(row.last_item),
-            last_gap=_moment(row.last_gap),
-            polled_at=_moment(row.polled_at),
-            succeeded_at=_moment(row.succeeded_at),
-            next_due=_moment(row.next_due),
+            last_item=moment_or_none(row.last_item),
+            last_gap=moment_or_none(row.last_gap),
+            polled_at=moment_or_none(row.polled_at),
+            succeeded_at=moment_or_none(row.succeeded_at),
+            next_due=moment_or_none(row.next_due),
             failures=row.failures or 0,
         )
         for row in connection.execute(query)
@@ -304,7 +310,7 @@ def asleep_since(connection: Connection, since: datetime, until: datetime, silen
         if awake := down_from or recorded.event.last_awake:
             spans.append((awake, recorded.at))
         down_from = None
-    polled = _moment(connection.scalar(select(func.max(_poll.c.polled_at))))
+    polled = moment_or_none(connection.scalar(select(func.max(_poll.c.polled_at))))
     if down_from and (polled is None or polled <= down_from):
         spans.append((down_from, until))
     else:
@@ -327,7 +333,3 @@ def claim_rows(connection: Connection) -> list[dict[str, Any]]:
     """Every watched claim with its count of matches, the busiest first."""
     query = select(_claim).where(_claim.c.enabled).order_by(_claim.c.matches.desc(), _claim.c.id)
     return [dict(row._mapping) for row in connection.execute(query)]
-
-
-def _moment(text: str | None) -> datetime | None:
-    return parse_timestamp(text) if text else None

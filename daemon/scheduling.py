@@ -13,20 +13,19 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from daemon import __version__, queries
+from daemon.assembly import fetcher_of
 from daemon.delivery import Post, deliver, next_due_time, prepare_due
 from daemon.errors import ClaimwatchError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
-from daemon.fetching import Fetcher, open_fetcher
 from daemon.projections import record
 from daemon.service import Clock, Polled, SystemClock, Watch, due_feeds, poll, record_rules
-from daemon.settings import Polling, Settings
+from daemon.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +131,7 @@ class Daemon:
         feeds = due_feeds(self.watch)
         if feeds:
             self.before_round(len(feeds))
-            async with _fetcher(self.settings.polling) as fetcher:
+            async with fetcher_of(self.settings.polling) as fetcher:
                 at_once = self.settings.polling.at_once
                 polled = await poll(self.watch, fetcher, feeds, at_once=at_once, told=self.told)
             self.after_round(polled)
@@ -214,14 +213,6 @@ def notify(state: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
         connection.connect("\0" + address[1:] if address.startswith("@") else address)
         connection.sendall(state.encode())
-
-
-def _fetcher(polling: Polling) -> AbstractAsyncContextManager[Fetcher]:
-    return open_fetcher(
-        timeout_seconds=polling.timeout_seconds,
-        most_bytes=polling.most_bytes,
-        host_pause_seconds=polling.host_pause_seconds,
-    )
 
 
 def _stamp(settings: Settings) -> object:

@@ -32,7 +32,7 @@ from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.eventlog import EventLog
 from daemon.events import ItemRevised, ItemSeen, NewEvent, Recorded, RulesChanged
 from daemon.fetching import Changed, Failed, Fetcher, Gone, Outcome, Request, Unchanged
-from daemon.items import NotAFeed, parse, split
+from daemon.items import Feed, NotAFeed, parse, split
 from daemon.knowledge import PollState
 from daemon.matching import Matcher, compile_rules
 from daemon.projections import record
@@ -187,13 +187,13 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome) -> Polled:
     read = parse(split(outcome.body, outcome.charset)) if isinstance(outcome, Changed) else None
     if isinstance(read, NotAFeed):
         outcome = Failed("not a feed", read.reason, read.hint)
+    items = read.items if isinstance(read, Feed) else ()
     for _ in range(MOST_TRIES):
         with watch.log.reading() as connection:
             before = knowledge.poll_states(connection, feed.id).get(feed.id)
             if before is None or before.url != feed.url:
                 before = PollState(feed.id, feed.url)
             known = knowledge.known_feed(connection, feed.id, before)
-            items = read.items if read is not None and not isinstance(read, NotAFeed) else ()
             known_items = knowledge.known_items(connection, feed.id, items)
         if isinstance(outcome, Changed):
             decision = after_change(known, items, known_items, watch.matcher, now)
