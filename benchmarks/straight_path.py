@@ -21,8 +21,8 @@ from daemon.assembly import rebuild_projections
 from daemon.eventlog import EventLog, verify_chain
 from daemon.events import NewEvent, WatchStopped
 from daemon.fetching import Changed
-from daemon.service import Watch, record_rules, take_in
-from tests.support import NOW, event_log, feed, item, move_on, rss, rules, watching
+from daemon.service import Watch, record_rules
+from tests.support import NOW, event_log, feed, item, move_on, rss, rules, take_in, watching
 
 RUNS = 5
 DOCUMENTS = 60

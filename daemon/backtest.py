@@ -25,6 +25,7 @@ from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog
 from daemon.events import DeliveryAccepted, DigestPrepared
 from daemon.fetching import Failed, Unchanged, open_fetcher
+from daemon.parsing import open_parser
 from daemon.rules import FeedRule, Rules
 from daemon.service import Polled, Watch, poll, record_rules
 
@@ -144,13 +145,13 @@ async def backtest(
     transport = ArchiveTransport()
     record_rules(watch)
     limits: dict[str, Any] = {"timeout_seconds": 60, "most_bytes": most_bytes, "host_pause_seconds": 0}
-    async with open_fetcher(**limits, transport=transport) as fetcher:
+    async with open_fetcher(**limits, transport=transport) as fetcher, open_parser() as parser:
         for snapshot in todo:
             await _mail_until(watch, clock, post, snapshot.at, summary)
             clock.move_to(snapshot.at)
             feed = feeds[snapshot.feed]
             transport.serving[str(httpx.URL(feed.url))] = snapshot.path
-            for polled in await poll(watch, fetcher, [feed]):
+            for polled in await poll(watch, fetcher, parser, [feed]):
                 summary.count(polled)
                 told(polled)
     if until is not None:

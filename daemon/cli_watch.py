@@ -19,6 +19,7 @@ from daemon.cli_options import AsJson, Config, State, given, moment, print_lines
 from daemon.delivery import deliver as deliver_prepared
 from daemon.events import DeliveryAccepted, timestamp
 from daemon.fetching import Failed, Gone
+from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
 from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
 from daemon.settings import load
@@ -89,8 +90,8 @@ def poll_command(
 
 async def _poll(installation: Installation, feeds: list[Any], report: console.RoundReport) -> list[Polled]:
     limits = installation.settings.polling
-    async with assembly.fetcher_of(limits) as fetcher:
-        return await poll(installation.watch, fetcher, feeds, at_once=limits.at_once, told=report.told)
+    async with assembly.fetcher_of(limits) as fetcher, open_parser() as parser:
+        return await poll(installation.watch, fetcher, parser, feeds, at_once=limits.at_once, told=report.told)
 
 
 def _polled_json(polled: Polled) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class KnownFeed:
     state: Literal["new", "ok", "failing", "gone"] = "new"
     since: datetime | None = None
     reason: str = ""
+    unreadable_sha256: str | None = None
     unfit_keys: frozenset[str] = frozenset()
     has_items: bool = False
     window: frozenset[str] = frozenset()
@@ -116,11 +117,12 @@ def after_unchanged(feed: KnownFeed) -> list[FeedRecovered]:
     return [FeedRecovered(feed.since)] if feed.state in ("failing", "gone") and feed.since else []
 
 
-def after_failure(feed: KnownFeed, reason: str, detail: str, hint: str) -> tuple[NewEvent, ...]:
-    """A failure is news when the feed was well before, or failed in another way."""
-    if feed.state == "failing" and feed.reason == reason:
+def after_failure(feed: KnownFeed, failure: FeedFailed) -> tuple[NewEvent, ...]:
+    """A failure is news when the feed was well before, or failed in another way, or over another document."""
+    another_document = failure.document_sha256 not in (None, feed.unreadable_sha256)
+    if feed.state == "failing" and feed.reason == failure.reason and not another_document:
         return ()
-    return _in_stream(f"feed/{feed.id}", feed.version, [FeedFailed(reason, detail, hint)])
+    return _in_stream(f"feed/{feed.id}", feed.version, [failure])
 
 
 def after_gone(feed: KnownFeed, url: str) -> tuple[NewEvent, ...]:

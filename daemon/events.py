@@ -23,9 +23,9 @@ def timestamp(moment: datetime) -> str:
 
 def as_utc(moment: datetime) -> datetime:
     """The moment in UTC. Raises ValueError for a time without a zone: nobody could say when that was."""
-    if moment.tzinfo is None:
-        raise ValueError(f"a time without a zone: {moment!r}")
-    return moment.astimezone(UTC)
+    if moment.tzinfo:
+        return moment.astimezone(UTC)
+    raise ValueError(f"a time without a zone: {moment!r}")
 
 
 def parse_timestamp(text: str) -> datetime:
@@ -39,7 +39,7 @@ def moment_or_none(text: str | None) -> datetime | None:
 
 
 def timestamp_or_none(moment: datetime | None) -> str | None:
-    """What such a column holds of a moment."""
+    """What such a column holds."""
     return timestamp(moment) if moment else None
 
 
@@ -209,12 +209,14 @@ class MatchLapsed:
 @_kind
 @dataclass(frozen=True)
 class FeedFailed:
-    """A feed stopped answering as a feed, or fails in another way than before. `hint` says what can be done."""
+    """A feed stopped answering as a feed, or fails in another way than before. `hint` says what can be done;
+    `document_sha256` names a document that could not be read to its end: it is skipped until it changes."""
 
     kind: ClassVar[str] = "feed_failed"
     reason: str
     detail: str
     hint: str
+    document_sha256: str | None = None
 
 
 @_kind
@@ -394,10 +396,8 @@ class DeliveryUncertain:
 
 @dataclass(frozen=True)
 class NewEvent:
-    """An event that a decision asks to append.
-
-    `after_version` is the version of the stream that the decision was based on; None means "whatever it is".
-    """
+    """An event that a decision asks to append; `after_version` is the version of the stream that it was based on,
+    None "whatever it is"."""
 
     stream: str
     event: Event

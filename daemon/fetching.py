@@ -76,7 +76,8 @@ class Failed:
     """No document. `reason` is the kind of failure and stays the same while it lasts; `hint` is what can be done.
 
     `not_before` is when the server lets itself be asked again (429 or 503 with Retry-After); `offline` says that no
-    server was reached at all, so that the fault may be this machine's.
+    server was reached at all, so that the fault may be this machine's; `document_sha256` is the hash of a document
+    that came and can't be read.
     """
 
     reason: str
@@ -84,6 +85,7 @@ class Failed:
     hint: str
     not_before: datetime | None = None
     offline: bool = False
+    document_sha256: str | None = None
 
 
 Outcome: TypeAlias = Changed | Unchanged | Gone | Failed

@@ -82,6 +82,12 @@ def _poll_state(row: Row[Any]) -> PollState:
 # ── feeds and items ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def unreadable_documents(connection: Connection) -> dict[str, str]:
+    """By feed id, the hash of the document that is skipped until it changes."""
+    query = select(_feed.c.id, _feed.c.unreadable_sha256).where(_feed.c.unreadable_sha256.is_not(None))
+    return {row.id: row.unreadable_sha256 for row in connection.execute(query)}
+
+
 def known_feed(connection: Connection, feed: str, poll: PollState | None) -> KnownFeed:
     """What is known of a feed. An unknown one is new."""
     row = connection.execute(select(_feed).where(_feed.c.id == feed)).first()
@@ -94,6 +100,7 @@ def known_feed(connection: Connection, feed: str, poll: PollState | None) -> Kno
         state=row.state,
         since=moment_or_none(row.since),
         reason=row.reason,
+        unreadable_sha256=row.unreadable_sha256,
         unfit_keys=frozenset(json.loads(row.unfit_keys)),
         has_items=row.item_count > 0,
         window=poll.window if poll else frozenset(),

@@ -23,6 +23,7 @@ from daemon.assembly import fetcher_of
 from daemon.delivery import Post, deliver, next_due_time, prepare_due
 from daemon.errors import ClaimwatchError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
+from daemon.parsing import Parser
 from daemon.projections import record
 from daemon.service import Clock, Polled, SystemClock, Watch, due_feeds, poll, record_rules
 from daemon.settings import Settings
@@ -64,6 +65,7 @@ class Daemon:
     _reason: str = ""
     _rules_seen: object = None
     _under_way: set[asyncio.Task[object]] = field(default_factory=set)
+    _parser: Parser = field(default_factory=Parser)
 
     async def run(self) -> None:
         """Watches until SIGTERM or SIGINT; the transaction in hand is finished, and the stop is recorded."""
@@ -90,6 +92,7 @@ class Daemon:
             # Not shutdown() yet: it would cancel what is under way.
             scheduler.remove_all_jobs()
             await self._finish(STOP_GRACE_SECONDS)
+            await self._parser.close()
             scheduler.shutdown(wait=False)
             self._record(WatchStopped(self._reason or "stopped"))
 
@@ -133,7 +136,7 @@ class Daemon:
             self.before_round(len(feeds))
             async with fetcher_of(self.settings.polling) as fetcher:
                 at_once = self.settings.polling.at_once
-                polled = await poll(self.watch, fetcher, feeds, at_once=at_once, told=self.told)
+                polled = await poll(self.watch, fetcher, self._parser, feeds, at_once=at_once, told=self.told)
             self.after_round(polled)
         return POLL_TICK
 

@@ -1,7 +1,7 @@
 """Where the parts meet: the straight path of a poll.
 
     feed ─fetch→ Outcome ─split→ Document ─parse→ Feed ─decide→ events ─append+project→ log
-         (many at once)  └──────────────── one after another, in one place ──────────────┘
+         (many at once)  (in a child process)     (one after another, beside the event loop)
 
 `Watch` is what every command works with: the settings, the log, the compiled rules and a clock.
 """
@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from daemon import knowledge, queries
 from daemon.decisions import (
@@ -30,15 +30,19 @@ from daemon.decisions import (
 )
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.eventlog import EventLog
-from daemon.events import ItemRevised, ItemSeen, NewEvent, Recorded, RulesChanged
+from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded, RulesChanged
 from daemon.fetching import Changed, Failed, Fetcher, Gone, Outcome, Request, Unchanged
-from daemon.items import Feed, NotAFeed, parse, split
+from daemon.items import Feed, NotAFeed
 from daemon.knowledge import PollState
 from daemon.matching import Matcher, compile_rules
+from daemon.parsing import Parser, Reading, Unreadable
 from daemon.projections import record
 from daemon.rules import FeedRule, Rules
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MOST_TRIES = 10
 """How often a decision is made again when somebody else was first; more than that is no race."""
@@ -125,30 +129,33 @@ def _due_time(feed: FeedRule, poll: PollState | None, now: datetime) -> datetime
 async def poll(
     watch: Watch,
     fetcher: Fetcher,
+    parser: Parser,
     feeds: Iterable[FeedRule],
     *,
     at_once: int = 20,
     told: Callable[[Polled], None] = lambda _polled: None,
 ) -> list[Polled]:
-    """Polls these feeds: fetches them many at once, takes in their outcomes one after another.
+    """Polls these feeds: fetches and reads them many at once, takes in what they brought one after another.
 
     `told` hears of each feed as soon as what it brought is committed.
     """
     results: list[Polled] = []
     with watch.log.reading() as connection:
         polls = knowledge.poll_states(connection)
+        unreadable = knowledge.unreadable_documents(connection)
     waiting = iter(feeds)
-    fetches: set[asyncio.Task[tuple[FeedRule, Outcome]]] = set()
+    fetches: set[asyncio.Task[tuple[FeedRule, Outcome, Feed | None]]] = set()
     try:
         while True:
             # Topped up from an iterator: gathering thousands of requests at once never ends.
             for feed in itertools.islice(waiting, at_once - len(fetches)):
-                fetches.add(asyncio.create_task(_fetch(watch, fetcher, feed, polls.get(feed.id))))
+                read = _fetch_and_read(watch, fetcher, parser, feed, polls.get(feed.id), unreadable.get(feed.id))
+                fetches.add(asyncio.create_task(read))
             if not fetches:
                 return results
             done, fetches = await asyncio.wait(fetches, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                results.append(_take_in_safely(watch, *task.result()))
+                results.append(await _in_thread(_take_in_safely, watch, *task.result()))
                 told(results[-1])
     finally:
         for task in fetches:
@@ -156,8 +163,43 @@ async def poll(
         await asyncio.gather(*fetches, return_exceptions=True)
 
 
-async def _fetch(watch: Watch, fetcher: Fetcher, feed: FeedRule, state: PollState | None) -> tuple[FeedRule, Outcome]:
-    return feed, await fetcher.fetch(_request(feed, state), watch.clock.now())
+async def _fetch_and_read(
+    watch: Watch, fetcher: Fetcher, parser: Parser, feed: FeedRule, state: PollState | None, unreadable: str | None
+) -> tuple[FeedRule, Outcome, Feed | None]:
+    outcome = await fetcher.fetch(_request(feed, state), watch.clock.now())
+    if not isinstance(outcome, Changed):
+        return feed, outcome, None
+    if outcome.body_sha256 == unreadable:
+        return feed, _given_up(outcome, "the document that could not be read before"), None
+    return feed, *after_reading(outcome, await parser.parse(outcome.body, outcome.charset))
+
+
+def after_reading(outcome: Changed, reading: Reading) -> tuple[Outcome, Feed | None]:
+    """What a changed document turned out to be: itself with its items, or a failure."""
+    match reading:
+        case Feed():
+            # The bytes have been read, and a round may hold thousands of outcomes.
+            return replace(outcome, body=b""), reading
+        case NotAFeed(reason, hint):
+            return Failed("not a feed", reason, hint), None
+        case Unreadable(detail):
+            return _given_up(outcome, detail), None
+
+
+def _given_up(outcome: Changed, detail: str) -> Failed:
+    hint = "It is skipped until it changes. Tell the site, or let the feed rest (enabled: false)."
+    detail = f"{detail} (document {outcome.body_sha256[:16]})"
+    return Failed("unreadable", detail, hint, document_sha256=outcome.body_sha256)
+
+
+async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Runs a function beside the event loop, which goes on meanwhile; it is always waited for, also when cancelled."""
+    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
 
 
 def _request(feed: FeedRule, poll: PollState | None) -> Request:
@@ -166,10 +208,10 @@ def _request(feed: FeedRule, poll: PollState | None) -> Request:
     return Request(feed.id, feed.url, poll.etag, poll.last_modified, poll.body_sha256)
 
 
-def _take_in_safely(watch: Watch, feed: FeedRule, outcome: Outcome) -> Polled:
+def _take_in_safely(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | None) -> Polled:
     """`take_in`, where a document that breaks our own code is a failure of its feed and of no other."""
     try:
-        return take_in(watch, feed, outcome)
+        return take_in(watch, feed, outcome, document)
     except ClaimwatchError:
         raise
     except Exception as error:
@@ -178,16 +220,14 @@ def _take_in_safely(watch: Watch, feed: FeedRule, outcome: Outcome) -> Polled:
         return take_in(watch, feed, Failed("unreadable", f"{type(error).__name__}: {error}", hint))
 
 
-def take_in(watch: Watch, feed: FeedRule, outcome: Outcome) -> Polled:
+def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | None = None) -> Polled:
     """Decides what an outcome means and makes it true: events, projections and poll cache in one transaction.
 
-    Somebody else who saw the same item first wins; what was decided is then decided again on what they wrote.
+    `document` is what a changed document says. Somebody else who saw the same item first wins; what was decided is
+    then decided again on what they wrote.
     """
     now = watch.clock.now()
-    read = parse(split(outcome.body, outcome.charset)) if isinstance(outcome, Changed) else None
-    if isinstance(read, NotAFeed):
-        outcome = Failed("not a feed", read.reason, read.hint)
-    items = read.items if isinstance(read, Feed) else ()
+    items = document.items if document else ()
     for _ in range(MOST_TRIES):
         with watch.log.reading() as connection:
             before = knowledge.poll_states(connection, feed.id).get(feed.id)
@@ -223,7 +263,7 @@ def _events_without_document(known: KnownFeed, outcome: Unchanged | Gone | Faile
         case Gone(url):
             return after_gone(known, url)
         case Failed(reason, detail, hint):
-            return after_failure(known, reason, detail, hint)
+            return after_failure(known, FeedFailed(reason, detail, hint, outcome.document_sha256))
 
 
 def _next_state(

@@ -68,7 +68,10 @@ class MatchRow(SQLModel, table=True):
 
 
 class FeedRow(SQLModel, table=True):
-    """A feed and how it does. `unfit_keys` are what can't identify its items: `guid`, `link` or both."""
+    """A feed and how it does. `unfit_keys` are what can't identify its items: `guid`, `link` or both.
+
+    `unreadable_sha256` is the hash of the document that was last given up, as long as no other one was read.
+    """
 
     __tablename__ = "feed"
     id: str = Field(primary_key=True)
@@ -81,6 +84,7 @@ class FeedRow(SQLModel, table=True):
     detail: str
     hint: str
     unfit_keys: str
+    unreadable_sha256: str | None
     item_count: int
     last_item: str | None
     last_gap: str | None

@@ -22,11 +22,12 @@ import pytest
 from daemon.backtest import VirtualClock
 from daemon.delivery import Post
 from daemon.eventlog import EventLog
-from daemon.fetching import Fetcher, open_fetcher
-from daemon.items import Item
+from daemon.fetching import Changed, Fetcher, Outcome, open_fetcher
+from daemon.items import Item, parse, split
 from daemon.mailing import Carrier, MaildirCarrier
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
-from daemon.service import Watch
+from daemon.service import Polled, Watch, after_reading
+from daemon.service import take_in as take_in_document
 from daemon.settings import load_templates, shipped
 
 NOW = datetime(2025, 3, 19, 12, 0, tzinfo=UTC)
@@ -114,6 +115,14 @@ def move_on(watch: Watch, by: timedelta) -> None:
     """Moves the virtual clock of a watch."""
     assert isinstance(watch.clock, VirtualClock)
     watch.clock.move_to(watch.clock.now() + by)
+
+
+def take_in(watch: Watch, rule: FeedRule, outcome: Outcome) -> Polled:
+    """What a poll does with an outcome; a document is read here, without a process of its own."""
+    document = None
+    if isinstance(outcome, Changed):
+        outcome, document = after_reading(outcome, parse(split(outcome.body, outcome.charset)))
+    return take_in_document(watch, rule, outcome, document)
 
 
 def post(folder: Path, carrier: Carrier | None = None, addresses: Sequence[str] = (ADDRESS,)) -> Post:

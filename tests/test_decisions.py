@@ -29,8 +29,8 @@ from daemon.events import (
 from daemon.fetching import Changed
 from daemon.items import Item
 from daemon.matching import Matcher, compile_rules
-from daemon.service import Watch, take_in
-from tests.support import NOW, claim, item, move_on, rss, rules
+from daemon.service import Watch
+from tests.support import NOW, claim, item, move_on, rss, rules, take_in
 
 WATCH = compile_rules(rules(claim("pause", "pause"), claim("strike", "strike")))
 LATER = NOW + timedelta(hours=1)
@@ -658,17 +658,19 @@ FAILING = KnownFeed("gazette", version=3, state="failing", since=NOW, reason="ti
 @pytest.mark.parametrize("state", ["new", "ok", "gone"])
 def test_the_first_failure_is_news(state: Any) -> None:
     feed = KnownFeed("gazette", version=3, state=state, since=NOW)
-    assert after_failure(feed, "timeout", "30 s", "Wait.") == (
+    assert after_failure(feed, FeedFailed("timeout", "30 s", "Wait.")) == (
         NewEvent("feed/gazette", FeedFailed("timeout", "30 s", "Wait."), 3),
     )
 
 
 def test_the_same_failure_again_is_no_news() -> None:
-    assert after_failure(FAILING, "timeout", "31 s", "Wait longer.") == ()
+    assert after_failure(FAILING, FeedFailed("timeout", "31 s", "Wait longer.")) == ()
 
 
 def test_another_failure_is_news() -> None:
-    assert [new.event for new in after_failure(FAILING, "HTTP 500", "", "")] == [FeedFailed("HTTP 500", "", "")]
+    assert [new.event for new in after_failure(FAILING, FeedFailed("HTTP 500", "", ""))] == [
+        FeedFailed("HTTP 500", "", "")
+    ]
 
 
 @pytest.mark.parametrize("state", ["failing", "gone"])

@@ -53,8 +53,22 @@ from daemon.mailing import Accepted, Deferred, Handover, MaildirCarrier, Refused
 from daemon.projections import record
 from daemon.rendering import unpack
 from daemon.rules import recipient_id
-from daemon.service import Watch, record_rules, take_in
-from tests.support import ADDRESS, NOW, RECIPIENT, claim, digest, feed, item, move_on, post, rss, rules, watching
+from daemon.service import Watch, record_rules
+from tests.support import (
+    ADDRESS,
+    NOW,
+    RECIPIENT,
+    claim,
+    digest,
+    feed,
+    item,
+    move_on,
+    post,
+    rss,
+    rules,
+    take_in,
+    watching,
+)
 
 SECOND_ADDRESS = "editor@example.org"
 SECOND = recipient_id(SECOND_ADDRESS)

@@ -230,7 +230,7 @@ def test_positions_run_from_one_without_holes_and_versions_by_stream(log: EventL
 def test_a_payload_is_stored_as_canonical_utf8_bytes(log: EventLog) -> None:
     append(log, NewEvent("feed/gazette", FeedFailed("тайм-аут", "no “answer”\n", "Wait.")))
     stored = bytes(rows(log)[0]["payload"])
-    assert stored == '{"detail":"no “answer”\\n","hint":"Wait.","reason":"тайм-аут"}'.encode()
+    assert stored == '{"detail":"no “answer”\\n","document_sha256":null,"hint":"Wait.","reason":"тайм-аут"}'.encode()
 
 
 def test_a_payload_is_hashed_as_it_is_stored(log: EventLog) -> None:

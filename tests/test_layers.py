@@ -16,6 +16,8 @@ console assembly
 backtest
 delivery
 service
+parsing
+parser_child
 ── shell: touches the world
 mailing knowledge queries
 projections locks fetching settings

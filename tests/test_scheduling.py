@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -232,6 +233,11 @@ def test_the_next_start_knows_when_the_watch_was_last_awake(tmp_path: Path, web:
     assert second.event.last_awake == stops[0].at
 
 
+def _read_until_stopping(server: socket.socket, told: list[str]) -> None:
+    while told[-1:] != ["STOPPING=1"]:
+        told.append(server.recv(1024).decode())
+
+
 def test_systemd_is_told_when_the_watch_is_ready_alive_and_stopping(
     tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,14 +249,12 @@ def test_systemd_is_told_when_the_watch_is_ready_alive_and_stopping(
             ShiftedClock(timedelta(0)),
             after_round=lambda _results: asyncio.get_running_loop().call_later(0.5, daemon.stop, "enough"),
         )
+        # Read meanwhile, as systemd does: the kernel queues ten messages, and then the sender waits.
+        told: list[str] = []
+        reader = threading.Thread(target=lambda: _read_until_stopping(server, told))
+        reader.start()
         run_until_stopped(daemon)
-        server.setblocking(False)
-        told = []
-        try:
-            while True:
-                told.append(server.recv(1024).decode())
-        except BlockingIOError:
-            pass
+        reader.join()
     assert told[0] == "READY=1\nSTATUS=watching 1 feeds"
     assert told[-1] == "STOPPING=1"
     assert told[1:-1].count("WATCHDOG=1") >= 2

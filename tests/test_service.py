@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,10 +20,25 @@ from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
 from daemon.fetching import Changed, Failed, Gone, Unchanged
 from daemon.items import Item
 from daemon.knowledge import PollState
+from daemon.parsing import Limits, Parser, open_parser
 from daemon.projections import record
 from daemon.rules import FeedRule
-from daemon.service import Polled, SystemClock, Watch, due_feeds, poll, record_rules, take_in
-from tests.support import NOW, Answer, WebServer, claim, digest, feed, fetcher, item, move_on, rss, rules, watching
+from daemon.service import Polled, SystemClock, Watch, due_feeds, poll, record_rules
+from tests.support import (
+    NOW,
+    Answer,
+    WebServer,
+    claim,
+    digest,
+    feed,
+    fetcher,
+    item,
+    move_on,
+    rss,
+    rules,
+    take_in,
+    watching,
+)
 
 PAUSE = item("Energy strike pause holds", published=NOW)
 OTHER = item("A gallery opens", published=NOW - timedelta(hours=1))
@@ -34,12 +50,12 @@ def changed(*items: Item, sha256: str = "x", etag: str | None = None) -> Changed
     return Changed(rss(*items), sha256, etag, None, None)
 
 
-def polled(watch: Watch, *feeds: FeedRule, **options: Any) -> list[Polled]:
-    """One round over these feeds (all of them, unless told), by a real fetcher."""
+def polled(watch: Watch, *feeds: FeedRule, limits: Limits | None = None, **options: Any) -> list[Polled]:
+    """One round over these feeds (all of them, unless told), by a real fetcher and a real parser."""
 
     async def once() -> list[Polled]:
-        async with fetcher() as opened:
-            return await poll(watch, opened, feeds or watch.rules.polled_feeds, **options)
+        async with fetcher() as opened, open_parser(limits) as parser:
+            return await poll(watch, opened, parser, feeds or watch.rules.polled_feeds, **options)
 
     return asyncio.run(once())
 
@@ -294,14 +310,14 @@ def test_never_more_are_fetched_at_once_than_allowed(watch: Watch) -> None:
 
     watch = watching_url(watch, *[f"http://host-{at}.example/" for at in range(12)])
     fetching: Any = Counting()
-    results = asyncio.run(poll(watch, fetching, watch.rules.polled_feeds, at_once=3))
+    results = asyncio.run(poll(watch, fetching, Parser(), watch.rules.polled_feeds, at_once=3))
     assert (len(results), most) == (12, 3)
 
 
 def test_a_round_without_feeds_ends(begun: Watch) -> None:
     async def once() -> list[Polled]:
-        async with fetcher() as opened:
-            return await poll(begun, opened, [])
+        async with fetcher() as opened, open_parser() as parser:
+            return await poll(begun, opened, parser, [])
 
     assert asyncio.run(once()) == []
 
@@ -330,9 +346,9 @@ def test_who_is_told_and_raises_leaves_no_task_behind(watch: Watch, web: WebServ
         raise StopError
 
     async def once() -> int:
-        async with fetcher() as opened:
+        async with fetcher() as opened, open_parser() as parser:
             with pytest.raises(StopError):
-                await poll(watch, opened, watch.rules.polled_feeds, told=told)
+                await poll(watch, opened, parser, watch.rules.polled_feeds, told=told)
             return len(asyncio.all_tasks())
 
     started = time.monotonic()
@@ -345,9 +361,10 @@ def test_a_cancelled_round_leaves_no_task_behind_and_keeps_what_was_taken_in(wat
     watch = watching_url(watch, slow, web.serve("/feed.xml", rss(PAUSE)))
 
     async def once() -> int:
-        async with fetcher() as opened:
+        async with fetcher() as opened, open_parser() as parser:
             heard = asyncio.Event()
-            rounds = asyncio.create_task(poll(watch, opened, watch.rules.polled_feeds, told=lambda _one: heard.set()))
+            feeds = watch.rules.polled_feeds
+            rounds = asyncio.create_task(poll(watch, opened, parser, feeds, told=lambda _one: heard.set()))
             await heard.wait()
             rounds.cancel()
             await asyncio.gather(rounds, return_exceptions=True)
@@ -549,3 +566,48 @@ def test_a_match_names_the_rules_that_it_was_made_under(begun: Watch) -> None:
 def test_a_digest_that_was_never_prepared_is_none(begun: Watch) -> None:
     with begun.log.reading() as connection:
         assert queries.prepared_digest(connection, "daily/nobody/never") is None
+
+
+# ── documents that can't be read ─────────────────────────────────────────────────────────────────────────────────
+
+ENDLESS = b"<rss version='2.0'><channel><item><author>" + b"a" * 150_000 + b"</author></item></channel></rss>"
+IMPATIENT = Limits(cpu_seconds=0.2)
+
+
+def test_a_document_that_kills_the_parser_is_a_failure_of_its_feed_and_of_no_other(
+    watch: Watch, web: WebServer
+) -> None:
+    watch = watching_url(watch, web.serve("/endless", ENDLESS), web.serve("/sound", rss(PAUSE)))
+    by_feed = {one.feed: one for one in polled(watch, limits=IMPATIENT)}
+    assert by_feed["feed-1"].new_items == 1
+    (failed,) = by_feed["feed-0"].recorded
+    assert failed.event.reason == "unreadable"
+    assert "more than 0.2 s of processor time" in failed.event.detail
+    assert failed.event.document_sha256 == hashlib.sha256(ENDLESS).hexdigest()
+    assert "skipped until it changes" in failed.event.hint
+
+
+def test_a_document_that_was_given_up_is_skipped_until_it_changes(
+    watch: Watch, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = web.serve("/feed", ENDLESS, ENDLESS, Answer(status=503), ENDLESS, rss(PAUSE), ENDLESS)
+    watch = watching_url(watch, one)
+    assert [kinds(one.recorded) for one in polled(watch, limits=IMPATIENT)] == [["feed_failed"]]
+    monkeypatch.setattr(Parser, "parse", None)  # whoever asks a parser for it now fails
+    assert [kinds(one.recorded) for one in polled(watch)] == [[]]
+    assert [kinds(one.recorded) for one in polled(watch)] == [["feed_failed"]]
+    (again,) = polled(watch)
+    assert [one.event.detail[:37] for one in again.recorded] == ["the document that could not be read b"]
+    monkeypatch.undo()
+    (well,) = polled(watch)
+    assert kinds(well.recorded) == ["feed_recovered", "item_seen", "claim_matched"]
+    assert [kinds(one.recorded) for one in polled(watch, limits=IMPATIENT)] == [["feed_failed"]]
+
+
+def test_while_a_document_is_being_read_the_loop_goes_on_and_other_feeds_are_fetched(
+    watch: Watch, web: WebServer
+) -> None:
+    watch = watching_url(watch, web.serve("/endless", ENDLESS), web.serve("/away", Answer(status=503)))
+    heard: list[str] = []
+    polled(watch, limits=Limits(cpu_seconds=1), told=lambda one: heard.append(one.feed))
+    assert heard == ["feed-1", "feed-0"]

@@ -1,0 +1,219 @@
+"""Reading feed documents in a child process that can be killed: `daemon.parser_child`.
+
+The child is started when there is something to read, used again, and ended when nothing came for a while. Each
+document may cost it 3 s of processor time, 600 MB and 5 s by the clock; what needs more is `Unreadable`, a value like
+any other, and the next document gets a fresh child.
+
+    parent → child   length of charset, length of body (4 bytes each), charset, body
+    child → parent   length, whether it ends now, JSON: {"feed": …} or {"not_a_feed": …} or {"fault": …};
+                     and once, when it is ready, an empty answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+import daemon
+from daemon.errors import ClaimwatchError
+from daemon.items import Feed, NotAFeed
+from daemon.parser_child import ANSWER, OUT_OF_MEMORY, REQUEST
+
+IDLE_SECONDS = 20
+START_SECONDS = 60
+_BUFFER_BYTES = 1 << 20
+_NO_CHILD = "Look whether this machine has memory and processes left, and reinstall claimwatch if it has."
+MOST_ANSWER_BYTES = 20_000_000
+"""Entities let a small document say much (expat allows a hundredfold); what we would have to hold is limited too."""
+_INHERITED = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one document may cost. The wall clock is for a child that waits for ever instead of working."""
+
+    cpu_seconds: float = 3
+    memory_bytes: int = 600_000_000
+    wall_seconds: float = 5
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """The document could not be read to its end; `detail` says what it would have cost."""
+
+    detail: str
+
+
+Reading: TypeAlias = Feed | NotAFeed | Unreadable
+
+
+class _Answer(TypedDict, total=False):
+    feed: Feed
+    not_a_feed: NotAFeed
+    fault: str
+
+
+_ANSWER = TypeAdapter(_Answer)
+
+
+class Parser:
+    """Reads one document at a time; whoever comes meanwhile waits for his turn."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._turn = asyncio.Lock()
+        self._child: Process | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def parse(self, body: bytes, charset: str | None = None) -> Reading:
+        """Reads a document. `charset` is what the HTTP answer said. Never raises for what the document holds.
+
+        Raises ClaimwatchError where no child can be started.
+        """
+        async with self._turn:
+            if self._idle:
+                self._idle.cancel()
+            reading = await self._read(body, charset)
+            if reading is None:
+                # It died by no limit of ours. Somebody else may have killed it: the document gets one more chance.
+                reading = await self._read(body, charset) or Unreadable("the parser crashed on it, twice")
+            self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._dismiss)
+            return reading
+
+    async def close(self) -> None:
+        """Ends the child, if there is one."""
+        if self._idle:
+            self._idle.cancel()
+        if self._child:
+            await self._end(self._child)
+
+    async def _read(self, body: bytes, charset: str | None) -> Reading | None:
+        """The child's answer, or what the document would have cost; None where the child died unexplained."""
+        child = await self._living_child()
+        try:
+            async with asyncio.timeout(self.limits.wall_seconds):
+                answer, last = await _ask(child, body, charset)
+        except BaseException as error:
+            # Whatever came in between: what this child says next would be taken for another document's.
+            await self._end(child)
+            if isinstance(error, TimeoutError):
+                return Unreadable(f"reading it took more than {self.limits.wall_seconds:g} s")
+            if isinstance(error, OSError | asyncio.IncompleteReadError):
+                return self._why(child.returncode)
+            raise
+        if answer is None or last:
+            await self._end(child)
+        return (
+            Unreadable(f"it holds more than {MOST_ANSWER_BYTES:,} bytes of text")
+            if answer is None
+            else _reading(answer)
+        )
+
+    def _why(self, returncode: int | None) -> Unreadable | None:
+        if returncode == -signal.SIGPROF:
+            return Unreadable(f"reading it took more than {self.limits.cpu_seconds:g} s of processor time")
+        if returncode == OUT_OF_MEMORY:
+            return Unreadable(f"reading it took more than {self.limits.memory_bytes // 1_000_000} MB of memory")
+        return None
+
+    async def _living_child(self) -> Process:
+        if self._child and self._child.returncode is not None:
+            await self._end(self._child)
+        if self._child is None:
+            self._child = await _start(self.limits)
+        return self._child
+
+    async def _end(self, child: Process) -> None:
+        """Ends a child, whatever it is doing, and waits until nothing of it is left."""
+        self._child = None
+        await _kill(child)
+
+    def _dismiss(self) -> None:
+        # It ends with its stdin.
+        if self._child and self._child.stdin:
+            self._child.stdin.close()
+
+
+@asynccontextmanager
+async def open_parser(limits: Limits | None = None) -> AsyncIterator[Parser]:
+    """A Parser for as long as it is needed; no process is left behind."""
+    parser = Parser(limits)
+    try:
+        yield parser
+    finally:
+        await parser.close()
+
+
+async def _start(limits: Limits) -> Process:
+    # The child gets no secret from the environment: no credentials, no notification socket.
+    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    environment["PYTHONPATH"] = str(Path(daemon.__file__).resolve().parent.parent)
+    try:
+        child = await asyncio.create_subprocess_exec(
+            # -P: a folder named `daemon` where the user happens to stand is not ours.
+            *(sys.executable, "-P", "-m", "daemon.parser_child"),
+            *(str(limits.memory_bytes), str(limits.cpu_seconds)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_BUFFER_BYTES,
+            env=environment,
+        )
+    except OSError as error:
+        raise ClaimwatchError(f"the parser can't be started: {error.strerror}", hint=_NO_CHILD) from error
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await _answer_of(child)
+    except BaseException as error:
+        await _kill(child)
+        if isinstance(error, TimeoutError | OSError | asyncio.IncompleteReadError):
+            raise ClaimwatchError("the parser can't be started: it ended at once", hint=_NO_CHILD) from error
+        raise
+    return child
+
+
+async def _kill(child: Process) -> None:
+    assert child.stdin
+    assert child.stdout
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            # Not child.kill(): it would look first whether the child has ended, and take its exit code from asyncio.
+            os.kill(child.pid, signal.SIGKILL)
+    child.stdin.close()
+    # What is left in the pipe would keep its transport open for ever.
+    await child.stdout.read()
+    await child.wait()
+
+
+async def _ask(child: Process, body: bytes, charset: str | None) -> tuple[bytes | None, bool]:
+    """The child's answer (None where it is too large to be held), and whether it is the child's last."""
+    assert child.stdin
+    name = (charset or "").encode()
+    child.stdin.write(REQUEST.pack(len(name), len(body)) + name)
+    child.stdin.write(body)
+    await child.stdin.drain()
+    return await _answer_of(child)
+
+
+async def _answer_of(child: Process) -> tuple[bytes | None, bool]:
+    assert child.stdout
+    length, last = ANSWER.unpack(await child.stdout.readexactly(ANSWER.size))
+    return await child.stdout.readexactly(length) if length <= MOST_ANSWER_BYTES else None, last
+
+
+def _reading(answer: bytes) -> Reading:
+    # Validated, because what comes from there is only as good as the document that it read.
+    message = _ANSWER.validate_json(answer)
+    if "fault" in message:
+        return Unreadable(f"the parser fails on it ({message['fault'][:300]}); please report it")
+    return message["feed"] if "feed" in message else message["not_a_feed"]
