@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from daemon import __version__, cli_digest, cli_log, cli_watch, console
+from daemon import __version__, cli_digest, cli_log, cli_setup, cli_watch, console
 from daemon.cli_options import Config, Global, State
 from daemon.errors import ClaimwatchError, ConfigError
 
@@ -22,7 +22,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 digest_app = typer.Typer(help="Preview, prepare, show and send digests again.", no_args_is_help=True)
 app.add_typer(digest_app, name="digest")
@@ -74,6 +73,8 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (app, "matches", cli_log.matches),
     (app, "match", cli_log.match_command),
     (app, "backtest", cli_watch.backtest),
+    (app, "init", cli_setup.init),
+    (app, "schema", cli_setup.schema),
     (app, "events", cli_log.events),
     (app, "verify", cli_log.verify),
     (app, "rebuild", cli_log.rebuild),

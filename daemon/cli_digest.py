@@ -13,6 +13,7 @@ import typer
 
 from daemon import assembly, console, queries
 from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded, write_file
+from daemon.completion import digest_names
 from daemon.delivery import prepare_due, prepare_now
 from daemon.delivery import preview as preview_digest
 from daemon.delivery import resend as prepare_again
@@ -24,7 +25,7 @@ from daemon.service import record_rules
 
 # ── digests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Name = Annotated[str, typer.Argument(help="The digest's name in feeds.yaml.")]
+Name = Annotated[str, typer.Argument(help="The digest's name in feeds.yaml.", autocompletion=digest_names)]
 
 
 def preview(
@@ -53,7 +54,9 @@ def preview(
 
 
 def prepare(
-    name: Annotated[str | None, typer.Argument(help="Prepare this one now; without, all that are due.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Prepare this one now; without, all that are due.", autocompletion=digest_names)
+    ] = None,
     as_json: AsJson = False,
     config: Config = None,
     state: State = None,

@@ -15,6 +15,7 @@ import typer
 
 from daemon import assembly, console, queries
 from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded
+from daemon.completion import claim_ids, event_kinds
 from daemon.digests import MatchToTell
 from daemon.eventlog import read
 from daemon.events import EVENT_TYPES, timestamp, timestamp_or_none
@@ -28,7 +29,8 @@ INTERRUPTED = 130
 
 def events(
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Only this kind; may be given more than once.")
+        list[str] | None,
+        typer.Option("--kind", help="Only this kind; may be given more than once.", autocompletion=event_kinds),
     ] = None,
     stream: Annotated[
         str | None, typer.Option("--stream", help="One stream (feed/bbc-world), or all of a type (feed/).")
@@ -91,7 +93,8 @@ def rebuild(as_json: AsJson = False, config: Config = None, state: State = None)
 
 def matches(
     claim: Annotated[
-        list[str] | None, typer.Option("--claim", help="Only this claim; may be given more than once.")
+        list[str] | None,
+        typer.Option("--claim", help="Only this claim; may be given more than once.", autocompletion=claim_ids),
     ] = None,
     since: Since = None,
     as_json: AsJson = False,

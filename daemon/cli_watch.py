@@ -16,9 +16,11 @@ from daemon.assembly import Installation
 from daemon.backtest import Snapshot, snapshots_in
 from daemon.backtest import backtest as run_backtest
 from daemon.cli_options import AsJson, Config, State, given, moment, print_lines, print_recorded
+from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
 from daemon.events import DeliveryAccepted, timestamp
 from daemon.fetching import Failed, Gone
+from daemon.matching import unused_word_lists
 from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
 from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
@@ -55,7 +57,9 @@ def run(config: Config = None, state: State = None) -> None:
 
 
 def poll_command(
-    feeds: Annotated[list[str] | None, typer.Argument(help="Feeds by key; all of them without.")] = None,
+    feeds: Annotated[
+        list[str] | None, typer.Argument(help="Feeds by key; all of them without.", autocompletion=feed_keys)
+    ] = None,
     due: Annotated[bool, typer.Option("--due", help="Only the feeds whose time has come.")] = False,
     as_json: AsJson = False,
     config: Config = None,
@@ -145,6 +149,8 @@ def status(as_json: AsJson = False, config: Config = None, state: State = None) 
 def check(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
     """Check feeds.yaml and the seeds: every problem at once, with its place. Exit code 2 when there is one.
 
+    It also notes claims that no term watches, and word lists that no term uses.
+
     Example: `claimwatch check --config new-feeds.yaml`
     """
     settings = load(*given(config, state))
@@ -155,13 +161,17 @@ def check(as_json: AsJson = False, config: Config = None, state: State = None) -
         "terms": sum(len(claim.terms) for claim in rules.watched_claims),
         "digests": len(rules.live_digests),
     }
+    unused = unused_word_lists(rules)
     if as_json:
-        print_lines([{"file": str(settings.file), **counts, "unwatched": settings.unwatched}])
+        notes = {"unwatched": settings.unwatched, "unused_words": unused}
+        print_lines([{"file": str(settings.file), **counts, **notes}])
         return
     feeds, claims, terms, digests = counts.values()
     typer.echo(f"{settings.file} is fine: {feeds} feeds, {claims} claims with {terms} terms, {digests} digests")
     if settings.unwatched:
         typer.echo(f"note: no term watches {', '.join(settings.unwatched)}", err=True)
+    if unused:
+        typer.echo(f"note: no term uses the word list {', '.join(unused)}", err=True)
     if not rules.polled_feeds:
         typer.echo("note: there is no feed to poll", err=True)
 

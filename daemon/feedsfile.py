@@ -1,4 +1,8 @@
-"""What may stand in feeds.yaml and in a seed, key by key, and what is said where something else does."""
+"""What may stand in feeds.yaml and in a seed, key by key, and what is said where something else does.
+
+The docstrings of keys are what an editor shows of them, and the types say how each is written in YAML: the JSON Schemas
+that `schemas` makes of these classes are for people who edit the files.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,12 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from daemon.claims import ClaimKind
 from daemon.digests import ascii_host
@@ -112,25 +116,60 @@ def _none_is_empty(value: object) -> object:
     return {} if value is None else value
 
 
-Interval = Annotated[int, BeforeValidator(_duration), AfterValidator(_interval)]
-Timeout = Annotated[int, BeforeValidator(_duration), AfterValidator(_timeout)]
-Url = Annotated[str, AfterValidator(_http_url)]
-MailAddress = Annotated[str, AfterValidator(_address)]
+def _terms(value: object) -> object:
+    if isinstance(value, str):
+        return [{"term": term} for _, term in term_lines(value)]
+    if isinstance(value, list):
+        return [{"term": one} if isinstance(one, str) else one for one in value]
+    return value
+
+
+def _written(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+
+
+_DURATION = _written(r"^\s*\d+\s*[smhd]\s*$", "15m", "6h", "1d")
+_URL = _written(r"^[hH][tT][tT][pP][sS]?://\S+$", "https://example.org/rss.xml")
+_DAY = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+Interval = Annotated[int, BeforeValidator(_duration), AfterValidator(_interval), _DURATION]
+Timeout = Annotated[int, BeforeValidator(_duration), AfterValidator(_timeout), _DURATION]
+Url = Annotated[str, AfterValidator(_http_url), _URL]
+Zone = Annotated[str, AfterValidator(_zone), _written(r"^\S+$", "UTC", "Europe/Kyiv")]
+Clock = Annotated[str, AfterValidator(_clock), _written(r"^([01]?\d|2[0-3]):[0-5]\d$", "07:30")]
+Cron = Annotated[str, AfterValidator(_cron), _written(r"^\s*\S+(\s+\S+){4}\s*$", "30 7 * * 1-5")]
+MailAddress = Annotated[str, AfterValidator(_address), _written(r"^\s*[^\s@]+@[^\s@]+\s*$", "name@example.org")]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
-Words = Annotated[list[Annotated[str, AfterValidator(_word)]], BeforeValidator(_one_or_many)]
+Words = Annotated[
+    list[Annotated[str, AfterValidator(_word)]],
+    # A number in a list of words is a number to an editor; to us each scalar is the text that was written.
+    BeforeValidator(_one_or_many, json_schema_input_type=str | list[str | int]),
+]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+def _or_bare_url(schema: dict[str, Any]) -> None:
+    mapping = dict(schema)
+    schema.clear()
+    schema |= {"description": mapping.pop("description"), "anyOf": [_URL.json_schema, mapping]}
 
 
 class FeedEntry(_Strict):
     """A feed: `key: https://…`, or with options."""
 
+    model_config = ConfigDict(json_schema_extra=_or_bare_url)
+
     url: Url
+    """Its address, whole, with https:// before it."""
     title: str = ""
+    """What digests call it."""
     every: Interval | None = None
+    """How often it is asked, such as 15m, 6h or 1d: once a minute at most. Without it, polling: says so."""
     enabled: bool = True
+    """`false` rests it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -142,39 +181,48 @@ class TermEntry(_Strict):
     """A term with options."""
 
     term: str
+    """Words that a headline would have, near each other, in any inflected form; "…" is a phrase, ( OR ) alternatives,
+    -word excludes."""
     stance: Stance = "mentions"
+    """What a match says about the claim."""
 
 
 class ClaimEntry(_Strict):
     """The terms of one claim: a text block with one a line, or a list of texts and mappings."""
 
-    terms: list[TermEntry] = []
+    terms: Annotated[list[TermEntry], BeforeValidator(_terms, json_schema_input_type=str | list[str | TermEntry])] = []
+    """What in the news gives the claim away: a text block (`terms: |`) with one term a line, or a list."""
     enabled: bool = True
+    """`false` rests it."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short_forms(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        terms = value.get("terms")
-        if isinstance(terms, str):
-            return value | {"terms": [{"term": term} for _, term in term_lines(terms)]}
-        if isinstance(terms, list):
-            return value | {"terms": [{"term": one} if isinstance(one, str) else one for one in terms]}
-        return value
+
+def _one_time(schema: dict[str, Any]) -> None:
+    schema["oneOf"] = [{"required": ["at"]}, {"required": ["cron"], "not": {"required": ["days"]}}]
 
 
 class DigestEntry(_Strict):
     """A digest: `at` on `days`, or `cron`; in `timezone`; `to` whom; about which `claims`."""
 
-    at: Annotated[str, AfterValidator(_clock)] | None = None
-    days: Annotated[list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]], BeforeValidator(_one_or_many)] = []
-    cron: Annotated[str, AfterValidator(_cron)] | None = None
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
-    to: Annotated[list[MailAddress], BeforeValidator(_one_or_many)] = []
-    claims: Annotated[list[str], BeforeValidator(_one_or_many)] = []
+    model_config = ConfigDict(json_schema_extra=_one_time)
+
+    at: Clock | None = None
+    """Its time of day, in quotes: "07:30"."""
+    days: Annotated[list[_DAY], BeforeValidator(_one_or_many, json_schema_input_type=_DAY | list[_DAY])] = []
+    """The days of the week on which it comes; every day without."""
+    cron: Cron | None = None
+    """Instead of at: and days:, five fields: minute hour day month weekday."""
+    timezone: Zone = "UTC"
+    """The zone that its time is meant in, such as Europe/Kyiv."""
+    to: Annotated[
+        list[MailAddress], BeforeValidator(_one_or_many, json_schema_input_type=MailAddress | list[MailAddress])
+    ] = []
+    """Whom it is mailed to: one bare address or a list."""
+    claims: Annotated[list[str], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])] = []
+    """The claims that it tells of; all of them without."""
     when_empty: WhenEmpty = "skip"
+    """What to do when nothing is new: `skip` it, or `send` it all the same."""
     enabled: bool = True
+    """`false` rests it."""
 
     @model_validator(mode="after")
     def _one_calendar(self) -> DigestEntry:
@@ -199,59 +247,99 @@ class SmtpEntry(_Strict):
     """A mail server. The password comes from a file or a systemd credential, never from here."""
 
     host: str
+    """Its name."""
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """Its port; without it 587, with `tls` 465, with `none` 25."""
     security: Literal["starttls", "tls", "none"] = "starttls"
+    """How the connection is protected."""
     username: str | None = None
+    """Who logs in; nobody does without it."""
     password_file: Path | None = None
+    """A file with the password, that only this user reads; relative to feeds.yaml."""
     ca_file: Path | None = None
+    """Certificates to trust instead of the system's; relative to feeds.yaml."""
 
 
 class MailEntry(_Strict):
     """How digests leave."""
 
     sender: MailAddress = Field(default="claimwatch@localhost", alias="from")
+    """The address that digests come from."""
     maildir: Path | None = None
+    """Where digests go while there is no server; relative to the state directory, where it is Maildir/ without this."""
     smtp: SmtpEntry | None = None
+    """The server that takes digests."""
 
 
 class PollingEntry(_Strict):
     """How feeds are asked, where a feed does not say otherwise."""
 
-    every: Interval = 900
-    timeout: Timeout = 30
+    every: Annotated[Interval, Field(json_schema_extra={"default": "15m"})] = 900
+    """How often a feed is asked, such as 15m, 6h or 1d."""
+    timeout: Annotated[Timeout, Field(json_schema_extra={"default": "30s"})] = 30
+    """How long one fetch may take in all, from 1s to 10m."""
     most_bytes: Annotated[int, Field(ge=10_000)] = 10_000_000
+    """How large a feed's document may be."""
+
+
+def _or_nothing(schema: dict[str, Any]) -> None:
+    for section in schema["properties"].values():
+        if section.get("type") == "object":
+            section["type"] = ["object", "null"]
+        elif "$ref" in section:
+            section["anyOf"] = [{"$ref": section.pop("$ref")}, {"type": "null"}]
 
 
 class FeedsFile(_Strict):
-    """feeds.yaml."""
+    """feeds.yaml: what claimwatch watches, and whom it tells."""
+
+    model_config = ConfigDict(json_schema_extra=_or_nothing)
 
     feeds: Annotated[dict[Key, FeedEntry], BeforeValidator(_none_is_empty)] = {}
+    """The feeds to poll: a key of your own, then the address."""
     claims: Annotated[dict[Key, ClaimEntry], BeforeValidator(_none_is_empty)] = {}
+    """Watch-terms by claim; the claims themselves stand in seeds/."""
     words: Annotated[dict[str, Words], BeforeValidator(_none_is_empty)] = {}
+    """Word lists: a list's name in a term stands for any of its words."""
     digests: Annotated[dict[Key, DigestEntry], BeforeValidator(_none_is_empty)] = {}
+    """The digests that are mailed: when, to whom, about what."""
     mail: Annotated[MailEntry, BeforeValidator(_none_is_empty)] = MailEntry()
+    """How digests leave: into a Maildir, or by a mail server."""
     polling: Annotated[PollingEntry, BeforeValidator(_none_is_empty)] = PollingEntry()
+    """How often and within which limits feeds are asked."""
     database: str | None = None
+    """The log's address; without it, claimwatch.sqlite3 in the state directory."""
 
 
 class ClaimOfSeed(_Strict):
-    """A claim in a seed file, under its id."""
+    """A claim, under its id."""
 
     statement: str
+    """What is claimed, in one sentence of your own, with its subject in it."""
     made: date
+    """The day it was made, as 2025-03-19."""
     kind: ClaimKind
+    """`commitment`: somebody undertook it. `condition`: somebody asks it. `fact`: the article reports that it is so.
+    `prediction`: the article expects it."""
     due: date | None = None
+    """The day by which it can be judged, if it has one."""
 
 
 class SeedFile(_Strict):
     """A seed: an article and its claims."""
 
     title: str
+    """The article's title."""
     author: str
+    """Who wrote it."""
     publisher: str
+    """Where it came out."""
     date: date
+    """The day it came out, as 2025-03-20."""
     url: Url | None = None
+    """Where it can be read."""
     claims: dict[Key, ClaimOfSeed]
+    """Its claims, each under an id that no other seed uses: it stands in mails, commands and the log for ever."""
 
 
 def term_lines(block: str) -> Iterable[tuple[int, str]]:

@@ -143,22 +143,32 @@ def _expand(term: Term, lists: Mapping[str, tuple[str, ...]]) -> Term:
             return term
 
 
+def unused_word_lists(rules: Rules) -> tuple[str, ...]:
+    """The names of word lists that stand in no term of any claim."""
+    leaves = (leaf for claim in rules.claims for term in claim.terms for leaf in _leaves_in(parse_term(term.text)))
+    named = {fold(leaf.text) for leaf in leaves if isinstance(leaf, Word) and not (leaf.exact or leaf.prefix)}
+    return tuple(name for name in rules.words if fold(name) not in named)
+
+
 def _entry(text: str) -> Term:
     words = tuple(Word(text[token.start : token.end]) for token in tokenise(text))
     return words[0] if len(words) == 1 else Phrase(words)
 
 
 def _words_in(term: Term) -> Iterable[Word]:
+    for leaf in _leaves_in(term):
+        yield from leaf.words if isinstance(leaf, Phrase) else (leaf,)
+
+
+def _leaves_in(term: Term) -> Iterable[Word | Phrase]:
     match term:
-        case Word():
+        case Word() | Phrase():
             yield term
-        case Phrase(words):
-            yield from words
         case Near(parts) | And(parts) | Or(parts):
             for part in parts:
-                yield from _words_in(part)
+                yield from _leaves_in(part)
         case Not(part) | In(part=part):
-            yield from _words_in(part)
+            yield from _leaves_in(part)
 
 
 def _anchors(term: Term, leaves: Mapping[Word, _Leaf]) -> frozenset[str] | None:

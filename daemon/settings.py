@@ -60,7 +60,8 @@ class Polling:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a user set, checked. `addresses` tells whose an id is; `unwatched` are claims without terms."""
+    """Everything a user set, checked. `addresses` tells whose an id is; `unwatched` are claims without terms,
+    save for those of a shipped seed that this user does not watch at all."""
 
     file: Path
     state: Path
@@ -106,7 +107,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         templates=templates,
         shipped_templates=load_templates(shipped("alerts"))[0],
         seeds=seeds,
-        unwatched=tuple(id for id in claims if id not in entries.claims or not entries.claims[id].terms),
+        unwatched=_unwatched(entries, seeds, path.parent / "seeds"),
     )
 
 
@@ -154,11 +155,11 @@ def load_templates(folder: Path) -> tuple[dict[str, str], list[YamlFile]]:
     return templates, unreadable
 
 
-def shipped(folder: str) -> Path:
-    """A folder that comes with claimwatch: inside the installed package, or beside it in a checkout."""
+def shipped(name: str) -> Path:
+    """A folder or file that comes with claimwatch: inside the installed package, or beside it in a checkout."""
     package = Path(daemon.__file__).parent
-    installed = package / "defaults" / folder
-    return installed if installed.is_dir() else package.parent / folder
+    installed = package / "defaults" / name
+    return installed if installed.exists() else package.parent / name
 
 
 def _load_seeds(beside: Path) -> tuple[tuple[Seed, ...], list[YamlFile]]:
@@ -193,6 +194,13 @@ def _seed(stem: str, entry: SeedFile) -> Seed:
     return Seed(stem, entry.title, entry.author, entry.publisher, entry.date, claims, entry.url)
 
 
+def _unwatched(entries: FeedsFile, seeds: Iterable[Seed], own: Path) -> tuple[str, ...]:
+    own_seeds = {path.stem for path in own.glob("*.y*ml")}
+    watched = [seed for seed in seeds if seed.id in own_seeds or any(one.id in entries.claims for one in seed.claims)]
+    with_terms = {id for id, entry in entries.claims.items() if entry.terms}
+    return tuple(claim.id for seed in watched for claim in seed.claims if claim.id not in with_terms)
+
+
 def _check_terms(file: YamlFile, values: Any) -> None:
     claims = values.get("claims") if isinstance(values, dict) else None
     for id, claim in (claims or {}).items() if isinstance(claims, dict) else ():
@@ -222,7 +230,9 @@ def _check_claims(file: YamlFile, entries: FeedsFile, seed_files: Iterable[YamlF
     for id in watched:
         if id not in known:
             hint = nearest(id, known) or "Write the claim into a file in seeds/ first."
-            file.problem(("claims", id), f"no seed has the claim {id!r}", hint, at_key=True)
+            terms = len(entries.claims[id].terms) if id in entries.claims else 0
+            unowned = f"; its {terms} {'term belongs' if terms == 1 else 'terms belong'} to no claim" if terms else ""
+            file.problem(("claims", id), f"no seed has the claim {id!r}{unowned}", hint, at_key=True)
     for name, digest in entries.digests.items():
         for at, id in enumerate(digest.claims):
             if id not in watched:

@@ -45,6 +45,7 @@ from daemon.locks import writer_lock
 from daemon.projections import record
 from daemon.rules import recipient_id
 from daemon.service import Polled
+from daemon.settings import load, shipped
 from tests.support import NOW, Answer, WebServer, item, rss
 
 FEEDS = """\
@@ -52,9 +53,17 @@ feeds: {{gazette: "{url}"}}
 claims: {{prisoner-exchange: {{terms: prisoner exchange}}}}
 digests: {{daily: {{at: 7:30, to: analyst@example.org}}}}
 """
+SEED = """\
+title: A Made-Up Article
+author: An Author
+publisher: A Publisher
+date: 2025-03-20
+claims: {harbour-opens: {statement: The harbour opens again., made: 2025-03-19, kind: prediction}}
+"""
 NEWS = (item("Prisoner exchange agreed", summary="Both sides say so."), item("Rain expected"))
 COMMANDS = (
     *("run", "poll", "deliver", "status", "check", "matches", "match", "backtest", "events", "verify", "rebuild"),
+    *("init", "schema"),
     *("digest preview", "digest prepare", "digest show", "digest resend"),
 )
 
@@ -158,7 +167,7 @@ def test_the_help_of_every_command_has_an_example(command: str) -> None:
 
 def test_the_help_lists_every_command() -> None:
     done = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
-    assert [name for name in ("digest", *COMMANDS[:11]) if f" {name} " not in done.stdout] == []
+    assert [name for name in ("digest", *COMMANDS[:13]) if f" {name} " not in done.stdout] == []
     assert "Exit codes: 0 fine, 1 something is wrong, 2 wrong usage or configuration." in done.stdout
 
 
@@ -532,6 +541,81 @@ def test_status_of_a_log_without_events_is_that_it_has_not_run(desk: Desk) -> No
     assert watch_words(desk) == "has not run yet"
 
 
+# ── init and schema ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in paths}
+
+
+def test_a_starter_is_written_with_what_to_do_next(tmp_path: Path) -> None:
+    folder = tmp_path / "my watch"
+    done = run("init", str(folder))
+    assert done.exit_code == 0
+    starter = {"feeds.yaml", "seeds/my-article.yaml", "schemas/feeds.schema.json", "schemas/seed.schema.json"}
+    assert set(files_in(folder)) == starter
+    assert {line.removeprefix(f"wrote {folder}/") for line in done.stdout.splitlines()} == starter
+    assert f"cd '{folder}' && claimwatch check" in done.stderr
+
+
+def test_a_starter_can_be_run_as_it_is_and_check_has_nothing_to_note(tmp_path: Path) -> None:
+    run("init", str(tmp_path))
+    done = run("check", "--config", str(tmp_path / "feeds.yaml"))
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == f"{tmp_path / 'feeds.yaml'} is fine: 4 feeds, 3 claims with 6 terms, 1 digests\n"
+
+
+def test_a_starter_with_everything_watches_all_that_is_shipped(tmp_path: Path) -> None:
+    run("init", "--all", str(tmp_path))
+    done = run("check", "--config", str(tmp_path / "feeds.yaml"))
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert load(tmp_path / "feeds.yaml").rules == load(shipped("feeds.yaml")).rules
+
+
+@pytest.mark.parametrize("option", [(), ("--all",)])
+def test_the_first_line_of_a_starters_files_names_their_schema(tmp_path: Path, option: tuple[str, ...]) -> None:
+    run("init", *option, str(tmp_path))
+    for path in (path for path in tmp_path.rglob("*.yaml")):
+        named = path.read_text(encoding="utf-8").splitlines()[0].partition("# yaml-language-server: $schema=")[2]
+        assert (path.parent / named).is_file()
+
+
+@pytest.mark.parametrize("there", ["feeds.yaml", "seeds/my-article.yaml", "schemas/seed.schema.json"])
+def test_a_starter_overwrites_nothing(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).write_text("mine", encoding="utf-8")
+    error = run("init", str(tmp_path)).exception
+    assert isinstance(error, ClaimwatchError)
+    assert error.message == f"{tmp_path / there} is there already"
+    assert files_in(tmp_path) == {there: "mine"}
+
+
+def test_a_starter_does_not_write_through_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "feeds.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    assert isinstance(run("init", str(tmp_path)).exception, ClaimwatchError)
+    assert files_in(tmp_path) == {}
+
+
+def test_a_starter_that_cannot_be_written_whole_is_taken_back(tmp_path: Path) -> None:
+    """A file stands where a folder of the starter has to be; feeds.yaml is written before it is met."""
+    (tmp_path / "seeds").write_text("mine", encoding="utf-8")
+    error = run("init", str(tmp_path)).exception
+    assert isinstance(error, ClaimwatchError)
+    assert error.message.startswith(f"{tmp_path / 'seeds'} can't be written: ")
+    assert files_in(tmp_path) == {"seeds": "mine"}
+
+
+@pytest.mark.parametrize("of", ["feeds", "seed"])
+def test_a_schema_is_printed_as_it_is_shipped(tmp_path: Path, of: str) -> None:
+    run("init", str(tmp_path))
+    assert run("schema", of).stdout == (tmp_path / "schemas" / f"{of}.schema.json").read_text(encoding="utf-8")
+
+
 # ── check, verify, rebuild ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -547,6 +631,26 @@ def test_a_check_notes_that_there_is_nothing_to_poll(desk: Desk) -> None:
     done = desk.ok("check")
     assert done.stdout == f"{desk.config} is fine: 0 feeds, 0 claims with 0 terms, 0 digests\n"
     assert "note: there is no feed to poll\n" in done.stderr
+
+
+def test_a_check_notes_what_stands_there_without_use(desk: Desk) -> None:
+    desk.config.write_text(FEEDS.format(url=desk.url) + "words: {exchange: swap, ship: vessel}\n", encoding="utf-8")
+    (desk.folder / "seeds").mkdir()
+    (desk.folder / "seeds" / "made-up.yaml").write_text(SEED, encoding="utf-8")
+    notes = desk.ok("check").stderr.splitlines()
+    assert notes[0].startswith("note: no term watches ")
+    assert notes[0].endswith(", harbour-opens")
+    assert notes[1:] == ["note: no term uses the word list ship"]
+    noted = desk.objects("check")[0]
+    assert (noted["unwatched"][-1], noted["unused_words"]) == ("harbour-opens", ["ship"])
+
+
+def test_a_second_seed_is_a_matter_of_dropping_it_in(desk: Desk) -> None:
+    (desk.folder / "seeds").mkdir()
+    (desk.folder / "seeds" / "made-up.yaml").write_text(SEED, encoding="utf-8")
+    watched = desk.config.read_text(encoding="utf-8").replace("claims: {", "claims: {harbour-opens: {terms: harbour}, ")
+    desk.config.write_text(watched, encoding="utf-8")
+    assert "2 claims with 2 terms" in desk.ok("check").stdout
 
 
 def test_a_check_touches_no_state(desk: Desk) -> None:

@@ -10,9 +10,9 @@ import daemon
 LAYERS = """
 __main__
 cli
-cli_watch cli_log cli_digest
-cli_options scheduling
-console assembly
+cli_watch cli_log cli_digest cli_setup
+cli_options scheduling completion starter
+console assembly schemas
 backtest
 delivery
 service
@@ -46,7 +46,7 @@ ONLY_IN = {
     "sqlmodel": {"eventlog", "tables"},
     "sqlalchemy": {"eventlog", "projections", "knowledge", "queries"},
     "yaml": {"yamlfiles"},
-    "typer": {"cli", "cli_options", "cli_watch", "cli_log", "cli_digest"},
+    "typer": {"cli", "cli_options", "cli_watch", "cli_log", "cli_digest", "cli_setup", "completion"},
     "lemminflect": {"words"},
 }
 

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from daemon.events import Evidence
-from daemon.matching import Match, Matcher, compile_rules
+from daemon.matching import Match, Matcher, compile_rules, unused_word_lists
 from daemon.rules import TermRule
 from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
 from tests.support import claim, rules
@@ -220,6 +220,20 @@ def test_a_word_list_stands_for_each_of_its_words(term: str, title: str, found: 
 
 def test_a_word_of_a_list_is_shown_as_it_stood() -> None:
     assert surface("energy strike", "Missile raids hit energy", words=LISTS) == ("Missile", "raids", "energy")
+
+
+@pytest.mark.parametrize(
+    ("term", "unused"),
+    [
+        ("energy strike", ("Pause",)),
+        ("PAUSE -strike", ()),
+        ("title:(strike OR x) AND pause", ()),
+        ('=strike pause* "strike pause"', ("strike", "Pause")),
+        ("attack truce", ("strike", "Pause")),
+    ],
+)
+def test_a_list_whose_name_stands_in_no_term_is_unused(term: str, unused: tuple[str, ...]) -> None:
+    assert unused_word_lists(rules(claim("c", term), words=LISTS)) == unused
 
 
 # ── evidence ─────────────────────────────────────────────────────────────────────────────────────────────────────

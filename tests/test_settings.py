@@ -172,7 +172,12 @@ MISTAKES = {
     ),
     "a claim that no seed has": (
         "claims:\n  prisoner-exchnge: {terms: x}\n",
-        *(2, 3, "no seed has the claim 'prisoner-exchnge'", "Did you mean 'prisoner-exchange'?"),
+        *(
+            2,
+            3,
+            "no seed has the claim 'prisoner-exchnge'; its 1 term belongs to no claim",
+            "Did you mean 'prisoner-exchange'?",
+        ),
     ),
     "a mail server and nobody to write to": (
         "digests:\n  d: {at: 7:30}\nmail: {smtp: {host: mail.example}}\n",
@@ -317,7 +322,7 @@ database: mysql://x
     assert places(problems(tmp_path, text)) == [
         (1, 1, "unknown key 'feds'"),
         (2, 18, "polling.every: 'often' is no duration"),
-        (4, 3, "no seed has the claim 'no-such-claim'"),
+        (4, 3, "no seed has the claim 'no-such-claim'; its 1 term belongs to no claim"),
         (7, 7, "this term can't be read: this ( is never closed"),
         (9, 30, "no claim 'black-see-group' is watched here"),
         (10, 11, "'mysql://x' is no SQLite address"),
@@ -343,7 +348,7 @@ mail: {smtp: {host: m, username: me}}
 database: x
 """
     assert [message for _, _, message in places(problems(tmp_path, text))] == [
-        "no seed has the claim 'no-such-claim'",
+        "no seed has the claim 'no-such-claim'; its 1 term belongs to no claim",
         "this term can't be read: this ( is never closed",
         "the digest 'daily' goes to nobody",
         "no claim 'nothing' is watched here",
@@ -598,6 +603,25 @@ def test_claims_that_no_term_watches_are_named(tmp_path: Path) -> None:
     loaded = settings(tmp_path, "claims:\n  black-sea-group: {terms: sea}\n  prisoner-exchange: {}\n")
     assert set(loaded.unwatched) >= {"energy-strike-pause", "prisoner-exchange"}
     assert "black-sea-group" not in loaded.unwatched
+
+
+def test_a_claim_with_several_terms_that_no_seed_has_is_told_with_their_number(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, "claims:\n  harbour-shuts:\n    terms: |\n      harbour\n      port\n")
+    assert found.message == "no seed has the claim 'harbour-shuts'; its 2 terms belong to no claim"
+
+
+def test_a_claim_that_no_seed_has_and_no_term_watches_is_told_alone(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, "claims: {harbour-shuts: {}}\n")
+    assert found.message == "no seed has the claim 'harbour-shuts'"
+
+
+def test_every_claim_of_a_seed_of_ones_own_is_to_be_watched(tmp_path: Path) -> None:
+    assert settings(tmp_path, "feeds: {}", {"made-up.yaml": SEED}).unwatched == ("harbour-opens",)
+
+
+def test_a_shipped_seed_of_which_nothing_is_watched_is_left_unmentioned(tmp_path: Path) -> None:
+    loaded = settings(tmp_path, "claims: {harbour-opens: {terms: harbour}}\n", {"made-up.yaml": SEED})
+    assert loaded.unwatched == ()
 
 
 def test_a_list_of_one_word_may_be_the_word(tmp_path: Path) -> None:
