@@ -6,7 +6,7 @@ STATE ?=
 COVERAGE ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run schemas test lint format pytest test-kill test-corpus bench clean
+.PHONY: help run schemas test lint format pytest test-kill test-corpus test-package bench clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ test-kill: $(VENV)/.dev ## kill -9 at fifty random moments of poll and deliver
 
 test-corpus: $(VENV)/.dev ## all snapshots of the shared corpus, where it is there (a few minutes)
 	$(BIN)/pytest -m slow tests/test_corpus.py tests/test_items.py
+
+test-package: $(VENV)/.dev ## wheel, sdist and checkout installed by pip into empty environments (needs a package index)
+	$(BIN)/pytest -m slow tests/test_package.py
 
 schemas: $(VENV)/.dev ## make the JSON Schemas of feeds.yaml and seeds anew from the code
 	$(BIN)/claimwatch schema feeds > daemon/start/schemas/feeds.schema.json.new
