@@ -49,7 +49,7 @@ def ok(*words: str | Path, folder: Path = Path("/"), home: Path | None = None) -
 def build(source: Path, target: str, into: Path) -> Path:
     """The wheel or the sdist of a source tree."""
     ok(sys.executable, "-m", "hatchling", "build", "-t", target, "-d", into, folder=source)
-    (built,) = into.glob("*.whl" if target == "wheel" else "*.tar.gz")
+    (built,) = into.iterdir()
     return built
 
 
@@ -130,6 +130,12 @@ def test_a_wheel_of_the_sdist_is_the_same_wheel(sdist: Path, wheel: Path, tmp_pa
     assert contents(again) == contents(wheel)
 
 
+def test_an_editable_install_lays_the_door_before_a_package_that_would_hide_the_checkout(tmp_path: Path) -> None:
+    held = contents(build(REPOSITORY, "wheel:editable", tmp_path))
+    assert held["daemon/__main__.py"] == (REPOSITORY / "daemon" / "__main__.py").read_bytes()
+    assert "daemon/__init__.py" not in held
+
+
 def test_an_archive_among_the_seeds_goes_along(sdist: Path, tmp_path: Path) -> None:
     tree = unpacked(sdist, tmp_path)
     snapshot = tree / "seeds" / "example" / "archive" / "gazette" / "20250318T150000Z.xml"
@@ -193,6 +199,16 @@ def fresh(folder: Path, *what: str | Path) -> Installed:
     return installed
 
 
+def said_not_ours(installed: Installed) -> None:
+    """Both ways to start say that the package is another one, and nothing else."""
+    command = installed.run("check")
+    module = run(installed.python, "-m", "daemon", "check")
+    for said in (command, module):
+        assert (said.returncode, said.stdout) == (2, "")
+        assert said.stderr.startswith(f"claimwatch: the package `daemon` in {installed.package} is not claimwatch's")
+        assert "Traceback" not in said.stderr
+
+
 @pytest.mark.slow
 def test_pip_installs_the_sdist(sdist: Path, tmp_path: Path) -> None:
     installed = fresh(tmp_path, sdist)
@@ -208,24 +224,22 @@ def test_pip_installs_a_checkout_in_place(sdist: Path, tmp_path: Path) -> None:
     assert installed.package == tree / "daemon"
     use(installed, tmp_path)
     use_more(installed, tmp_path)
+    installed.pip("install", "python-daemon")
+    said_not_ours(installed)
+    installed.pip("uninstall", "--yes", "python-daemon")
+    assert installed.ok("--version") == f"claimwatch {__version__}\n"
 
 
 @pytest.mark.slow
 def test_a_wheel_works_until_python_daemon_is_installed_over_it_and_says_so_then(wheel: Path, tmp_path: Path) -> None:
     installed = fresh(tmp_path, wheel)
-    package = installed.package
     use(installed, tmp_path)
     use_more(installed, tmp_path)
     installed.pip("install", "python-daemon")
-    said = installed.run("check")
-    assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr.startswith(f"claimwatch: the package `daemon` in {package} is not claimwatch's any more")
-    assert "Traceback" not in said.stderr
-    as_module = run(installed.python, "-m", "daemon", "check")
-    assert (as_module.returncode, as_module.stderr) == (2, said.stderr)
+    said_not_ours(installed)
     # Taking it away takes our __init__.py along; what the message says mends it.
     installed.pip("uninstall", "--yes", "python-daemon")
-    assert installed.run("--version").stderr == said.stderr
+    said_not_ours(installed)
     installed.pip("install", "--force-reinstall", "--no-deps", wheel)
     assert installed.ok("--version") == f"claimwatch {__version__}\n"
     installed.ok("check", "--config", tmp_path / "feeds.yaml")
