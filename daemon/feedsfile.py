@@ -125,7 +125,11 @@ def _terms(value: object) -> object:
 
 
 def _written(pattern: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+    # The message is no word of JSON Schema, but the YAML language server says it instead of the pattern.
+    say = f"Write it as {' or '.join(examples)}."
+    return WithJsonSchema(
+        {"type": "string", "pattern": pattern, "patternErrorMessage": say, "examples": list(examples)}
+    )
 
 
 _DURATION = _written(r"^\s*\d+\s*[smhd]\s*$", "15m", "6h", "1d")
