@@ -111,19 +111,21 @@ class MaildirCarrier:
     via: Literal["smtp", "maildir"] = "maildir"
 
     async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
+        stem = f"{int(prepared_at.timestamp())}.{hashlib.sha256(message_id.encode()).hexdigest()[:20]}"
         try:
-            return Accepted(str(self._write(addressed(message, address), message_id, prepared_at)))
+            self._write(addressed(message, address), stem)
         except OSError as error:
             return Deferred(f"{self.maildir} can't be written: {error.strerror}")
+        # Neither folder nor host: the state folder may be moved, and the same history is the same log everywhere.
+        return Accepted(f"in the Maildir as {stem}")
 
-    def _write(self, message: bytes, message_id: str, prepared_at: datetime) -> Path:
+    def _write(self, message: bytes, stem: str) -> None:
         for folder in ("tmp", "new", "cur"):
             (self.maildir / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
         host = socket.gethostname().replace("/", r"\057").replace(":", r"\072")
-        unique = hashlib.sha256(message_id.encode()).hexdigest()[:20]
-        name = f"{int(prepared_at.timestamp())}.{unique}.{host}"
-        if read := next((self.maildir / "cur").glob(f"{name}*"), None):
-            return read
+        name = f"{stem}.{host}"
+        if any((self.maildir / "cur").glob(f"{name}*")):
+            return
         temporary, final = self.maildir / "tmp" / name, self.maildir / "new" / name
         with temporary.open("wb") as file:
             file.write(message.replace(b"\r\n", b"\n"))
@@ -135,7 +137,6 @@ class MaildirCarrier:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        return final
 
 
 def carrier_for(mail: Mail) -> Carrier:
