@@ -3,16 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STATE ?=
+DIR ?=
 COVERAGE ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run schemas test lint format pytest test-kill test-corpus test-package bench clean
+.PHONY: help run demo schemas test lint format pytest test-kill test-corpus test-package bench picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(VENV)/.run ## start the watch on feeds.yaml (STATE=DIR puts its log there)
 	$(BIN)/claimwatch run $(if $(STATE),--state $(STATE))
+
+demo: $(VENV)/.run ## see it in a few seconds, without network: a made-up week of news (DIR=DIR keeps it there)
+	$(BIN)/claimwatch demo $(DIR)
 
 test: lint pytest ## linters and tests
 
@@ -51,6 +55,9 @@ schemas: $(VENV)/.dev ## make the JSON Schemas of feeds.yaml and seeds anew from
 
 bench: $(VENV)/.dev ## what docs/benchmarks.md quotes
 	$(BIN)/python -m benchmarks.straight_path
+
+picture: $(VENV)/.run ## docs/digest.png: the demo's digest in a real browser
+	docs/picture.sh $(BIN)/claimwatch docs/digest.png
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("claimwatch needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'

@@ -23,7 +23,7 @@ from daemon import knowledge, queries
 from daemon.delivery import Post, deliver, next_due_time, prepare_due
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog
-from daemon.events import DeliveryAccepted, DigestPrepared
+from daemon.events import DeliveryAccepted, DigestPrepared, Recorded
 from daemon.fetching import Failed, Unchanged, open_fetcher
 from daemon.parsing import open_parser
 from daemon.rules import FeedRule, Rules
@@ -124,11 +124,13 @@ async def backtest(
     until: datetime | None = None,
     most_bytes: int,
     told: Callable[[Polled], None] = lambda _polled: None,
+    mailed: Callable[[Recorded], None] = lambda _digest: None,
 ) -> Summary:
     """Polls each snapshot at its instant, in order over all feeds; digests due before it are sent first.
 
     Snapshots that are not later than their feed's last poll in the log are passed over; with none left nothing is
-    appended. With `until`, the digests due up to it go out at the end.
+    appended. With `until`, the digests due up to it go out at the end. `told` hears of each poll, `mailed` of each
+    digest that was prepared or skipped.
     """
     feeds = {feed.id: feed for feed in _archive_feeds(rules, snapshots)}
     rules = replace(rules, feeds=tuple(feeds.values()))
@@ -147,7 +149,7 @@ async def backtest(
     limits: dict[str, Any] = {"timeout_seconds": 60, "most_bytes": most_bytes, "host_pause_seconds": 0}
     async with open_fetcher(**limits, transport=transport) as fetcher, open_parser() as parser:
         for snapshot in todo:
-            await _mail_until(watch, clock, post, snapshot.at, summary)
+            await _mail_until(watch, clock, post, snapshot.at, summary, mailed)
             clock.move_to(snapshot.at)
             feed = feeds[snapshot.feed]
             transport.serving[str(httpx.URL(feed.url))] = snapshot.path
@@ -155,11 +157,18 @@ async def backtest(
                 summary.count(polled)
                 told(polled)
     if until is not None:
-        await _mail_until(watch, clock, post, until + timedelta(microseconds=1), summary)
+        await _mail_until(watch, clock, post, until + timedelta(microseconds=1), summary, mailed)
     return summary
 
 
-async def _mail_until(watch: Watch, clock: VirtualClock, post: Post, end: datetime, summary: Summary) -> None:
+async def _mail_until(
+    watch: Watch,
+    clock: VirtualClock,
+    post: Post,
+    end: datetime,
+    summary: Summary,
+    mailed: Callable[[Recorded], None],
+) -> None:
     """Lives through every instant before `end` at which a digest falls due or a delivery is tried again."""
     while (moment := _next_mail(watch)) is not None and moment < end:
         clock.move_to(moment)
@@ -167,6 +176,8 @@ async def _mail_until(watch: Watch, clock: VirtualClock, post: Post, end: dateti
         summary.digests += sum(isinstance(one.event, DigestPrepared) for one in recorded)
         outcomes = await deliver(watch, post)
         summary.deliveries += sum(isinstance(one.event, DeliveryAccepted) for one in outcomes)
+        for one in recorded:
+            mailed(one)
         if not recorded and not outcomes and _next_mail(watch) == moment:
             raise ClaimwatchError(f"what is due at {moment:%Y-%m-%dT%H:%M:%SZ} can't be prepared", hint=_SEE_STATUS)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from daemon import __version__, cli_digest, cli_log, cli_setup, cli_watch, console
+from daemon import __version__, cli_demo, cli_digest, cli_log, cli_setup, cli_watch, console
 from daemon.cli_options import Config, Global, State
 from daemon.errors import ClaimwatchError, ConfigError
 
@@ -75,6 +75,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (app, "backtest", cli_watch.backtest),
     (app, "init", cli_setup.init),
     (app, "schema", cli_setup.schema),
+    (app, "demo", cli_demo.demo),
     (app, "events", cli_log.events),
     (app, "verify", cli_log.verify),
     (app, "rebuild", cli_log.rebuild),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
@@ -17,9 +17,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from daemon.backtest import Snapshot
 from daemon.digests import MatchToTell
-from daemon.events import DeliveryAccepted, DeliveryDeferred, DeliveryRefused, Recorded
+from daemon.events import (
+    DeliveryAccepted,
+    DeliveryDeferred,
+    DeliveryRefused,
+    DigestPrepared,
+    FeedFailed,
+    FeedRecovered,
+    GapSuspected,
+    MatchLapsed,
+    Recorded,
+)
 from daemon.fetching import Failed, Gone
+from daemon.rules import Rules
 from daemon.service import Polled
 
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -152,6 +164,66 @@ class Replay:
     def close(self) -> None:
         """The backtest is over."""
         self._bar.stop()
+
+
+class WeekReport:
+    """Tells a newcomer what a replay does: a few lines for each time at which a digest falls due."""
+
+    def __init__(self) -> None:
+        self._polls: list[Polled] = []
+
+    def begin(self, snapshots: Sequence[Snapshot], rules: Rules) -> None:
+        """The replay of these snapshots begins."""
+        feeds, claims = len(rules.polled_feeds), len(rules.watched_claims)
+        err.print(
+            f"A made-up week of news, lived through in virtual time: {feeds} feeds polled {len(snapshots)} times,"
+        )
+        err.print(f"{claims} claims watched, a digest every evening and one for the week.\n")
+
+    def told(self, polled: Polled) -> None:
+        """One snapshot was polled."""
+        self._polls.append(polled)
+
+    def mailed(self, digest: Recorded) -> None:
+        """A digest fell due: what came in since the last one, and what the digest says of it."""
+        if polls := self._polls:
+            items, matches = sum(one.new_items for one in polls), sum(len(one.matched_claims) for one in polls)
+            counted = f"{items} new {_noun(items, 'item')}, {matches} {_noun(matches, 'match', 'matches')}"
+            err.print(f"[bold]{digest.at:%a} {digest.at.day} {digest.at:%b}[/]  {len(polls)} polls: {counted}")
+        for polled in polls:
+            for remark in _remarks(polled):
+                err.print(f"           {escape(remark)}", style="yellow")
+        subject = digest.event.subject if isinstance(digest.event, DigestPrepared) else "nothing to tell, not sent"
+        err.print(f"           {digest.event.name} digest: {escape(subject)}")
+        self._polls = []
+
+
+def _remarks(polled: Polled) -> Iterator[str]:
+    """What a poll brought besides items."""
+    for one in polled.recorded:
+        match one.event:
+            case FeedFailed(reason, detail):
+                yield f"{polled.feed} can't be read: {_why(reason, detail)}"
+            case FeedRecovered():
+                yield f"{polled.feed} can be read again"
+            case GapSuspected():
+                yield f"{polled.feed} may have brought and dropped items between two polls"
+            case MatchLapsed(claim):
+                yield f"{polled.feed} has changed an item: it no longer bears on {claim}"
+
+
+def demo_screen(message: EmailMessage, html: Path, maildir: Path, steps: Iterable[tuple[str, str]]) -> None:
+    """How a demo ends: the last digest, where it lies, and what to try next."""
+    err.print("\nThe last of the digests:\n", style="bold")
+    show_message(message)
+    out.print("\n[bold]Where it is[/]\n")
+    out.print(f"  in a browser   {html}", markup=False)
+    out.print(f"  as mail        {maildir}  (with the others)", markup=False)
+    out.print("\n[bold]What to try next[/]: each line can be copied into a shell as it stands\n")
+    for why, command in steps:
+        if why:
+            out.print(f"  # {why}", style="dim", markup=False)
+        out.print(f"  {command}", markup=False)
 
 
 def digest_list(rows: Sequence[dict[str, Any]]) -> None:

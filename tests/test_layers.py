@@ -10,8 +10,8 @@ import daemon
 LAYERS = """
 __main__
 cli
-cli_watch cli_log cli_digest cli_setup
-cli_options scheduling completion starter
+cli_watch cli_log cli_digest cli_setup cli_demo
+cli_options scheduling completion starter demo
 console assembly schemas
 backtest
 delivery
@@ -46,7 +46,7 @@ ONLY_IN = {
     "sqlmodel": {"eventlog", "tables"},
     "sqlalchemy": {"eventlog", "projections", "knowledge", "queries"},
     "yaml": {"yamlfiles"},
-    "typer": {"cli", "cli_options", "cli_watch", "cli_log", "cli_digest", "cli_setup", "completion"},
+    "typer": {"cli", "cli_options", "cli_watch", "cli_log", "cli_digest", "cli_setup", "cli_demo", "completion"},
     "lemminflect": {"words"},
 }
 
