@@ -93,10 +93,11 @@ def _columns(text: str) -> int:
 def _shorten(subject: str) -> str:
     if len(subject) <= SUBJECT_CHARACTERS:
         return subject
-    cut = subject[: SUBJECT_CHARACTERS - 1]
-    # Between two claims where that leaves something to read, else between two words.
+    cut = subject[: SUBJECT_CHARACTERS - 4]
+    # Between two claims where that leaves something to read, else between two words. Three dots, since email folds a
+    # line before a lone … so that mail programs show a space too many (Python 3.11).
     at = cut.rfind(", ")
-    return (cut[:at] if at > SUBJECT_CHARACTERS // 3 else cut.rpartition(" ")[0] or cut) + " …"
+    return (cut[:at] if at > SUBJECT_CHARACTERS // 3 else cut.rpartition(" ")[0] or cut) + " ..."
 
 
 # ── the message ──────────────────────────────────────────────────────────────────────────────────────────────────

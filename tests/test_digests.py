@@ -588,10 +588,12 @@ def test_the_subject_counts_what_moved() -> None:
 def test_a_subject_is_at_most_78_characters(count: int) -> None:
     claims = [claim(f"a-claim-with-a-long-name-{at}") for at in range(count)]
     found = [match(claim=one.id, position=at) for at, one in enumerate(claims, 1)]
-    subject = rendered(*found, rule_set=rules(*claims)).subject
+    both = rendered(*found, rule_set=rules(*claims))
+    subject = both.subject
     assert len(subject) <= 78
     assert subject.startswith(f"{count} claims moved: a claim with")
-    assert subject.endswith(" …") == (count > 2)
+    assert subject.endswith(" ...") == (count > 2)
+    assert parsed(message_of(both))["Subject"] == subject
 
 
 LONG = {
