@@ -149,4 +149,5 @@ def next_steps(replayed: Replayed, program: str) -> list[tuple[str, str]]:
             f"the week once more, after you have edited {demo.config}",
             command("backtest", str(demo.archive), "--to", f"{replayed.end:%Y-%m-%d}", *config),
         ),
+        ("a watch of your own: a starter to edit, in a folder of that name", command("init", "my-watch")),
     ]
