@@ -17,6 +17,7 @@ from email.policy import SMTP
 from pathlib import Path
 from typing import Any
 
+import daemon
 from daemon import assembly
 from daemon.backtest import Snapshot, Summary, backtest, snapshots_in
 from daemon.errors import ClaimwatchError
@@ -89,12 +90,19 @@ def lay_out(folder: Path | None = None) -> Demo:
                 f"{target} has something in it", hint="Name an empty folder, or one that is not there."
             )
         original = shipped("seeds") / "demo"
-        for path in sorted(original.rglob("*")):
-            copy = target / path.relative_to(original)
-            copy.mkdir() if path.is_dir() else copy.write_bytes(path.read_bytes())
+        _copy(original, target)
+        _copy(Path(daemon.__file__).parent / "start" / "schemas", target / "schemas")
     except OSError as error:
         raise ClaimwatchError(f"the demo can't be put there: {error}", hint="Name another folder.") from error
     return Demo(target)
+
+
+def _copy(original: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for path in sorted(original.rglob("*")):
+        copy = target / path.relative_to(original)
+        # The first line says where the schema is, which comes along.
+        copy.mkdir() if path.is_dir() else copy.write_bytes(path.read_bytes().replace(b"../../daemon/start/", b"", 1))
 
 
 async def replay(

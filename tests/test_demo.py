@@ -155,8 +155,7 @@ def test_the_demo_is_in_no_other_configuration() -> None:
 def test_the_demo_s_configuration_is_fine_and_watches_all_of_its_own_claims() -> None:
     settings = load(DEMO / "feeds.yaml")
     assert [claim.id for claim in settings.rules.watched_claims] == list(MATCHES)
-    others = {claim.id for seed in settings.seeds if not seed.id.startswith("demo-") for claim in seed.claims}
-    assert set(settings.unwatched) == others
+    assert settings.unwatched == ()
 
 
 @pytest.mark.parametrize("claim", sorted(NEAR_MISSES))
@@ -257,12 +256,19 @@ def test_each_language_is_matched(shown: Shown) -> None:
     assert {"fishermen", "рибалками", "Рыбаков"} <= words
 
 
+def test_the_schemas_come_along_for_editors(shown: Shown) -> None:
+    for name in ("feeds.yaml", "seeds/demo-tarnel-2025-03-02.yaml"):
+        path = shown.folder / name
+        schema = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# yaml-language-server: $schema=")
+        assert (path.parent / schema).resolve().is_relative_to(shown.folder.resolve())
+        assert (path.parent / schema).is_file()
+
+
 def test_each_command_that_it_recommends_can_be_copied_into_a_shell(shown: Shown, tmp_path: Path) -> None:
-    *looks, begin = shown.recommended
-    assert len(looks) == 8
-    assert begin.endswith("claimwatch init my-watch")
-    outputs = [run(["sh", "-c", line], tmp_path) for line in looks]
+    assert len(shown.recommended) == 9
+    outputs = [run(["sh", "-c", line], tmp_path) for line in shown.recommended]
     assert all(done.stdout for done in outputs)
+    assert (tmp_path / "my-watch" / "feeds.yaml").is_file()
     assert "the log and its tables hold" in "".join(done.stdout for done in outputs)
     assert '"claims": ["crew-exchange"]' in "".join(done.stdout for done in outputs)
 
