@@ -17,11 +17,12 @@ from daemon.errors import ClaimwatchError, LogDamaged
 from daemon.eventlog import Connection, EventLog, Head, copy_events, head_of, last_of_kind, sqlite_path, verify_chain
 from daemon.events import WatchStarted, WatchStopped, timestamp, timestamp_or_none
 from daemon.fetching import Fetcher, open_fetcher
+from daemon.guard import GuardedTransport
 from daemon.locks import holder_of, writer_lock
 from daemon.mailing import MaildirCarrier, carrier_for
 from daemon.projections import first_difference, rebuild
 from daemon.service import Clock, SystemClock, Watch
-from daemon.settings import Polling, Settings, load
+from daemon.settings import Settings, load
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,15 @@ def _opened(settings: Settings) -> Iterator[Installation]:
         log.close()
 
 
-def fetcher_of(polling: Polling) -> AbstractAsyncContextManager[Fetcher]:
-    """A Fetcher with the limits that feeds.yaml sets."""
+def fetcher_of(settings: Settings) -> AbstractAsyncContextManager[Fetcher]:
+    """A Fetcher on the guarded network, with the limits and secrets that feeds.yaml sets."""
+    polling = settings.polling
     return open_fetcher(
         timeout_seconds=polling.timeout_seconds,
         most_bytes=polling.most_bytes,
         host_pause_seconds=polling.host_pause_seconds,
+        transport=GuardedTransport(allowed=polling.allow_private, proxy=polling.proxy),
+        secrets=settings.feed_secrets,
     )
 
 

@@ -94,7 +94,7 @@ def poll_command(
 
 async def _poll(installation: Installation, feeds: list[Any], report: console.RoundReport) -> list[Polled]:
     limits = installation.settings.polling
-    async with assembly.fetcher_of(limits) as fetcher, open_parser() as parser:
+    async with assembly.fetcher_of(installation.settings) as fetcher, open_parser() as parser:
         return await poll(installation.watch, fetcher, parser, feeds, at_once=limits.at_once, told=report.told)
 
 

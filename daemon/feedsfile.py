@@ -59,6 +59,25 @@ def _http_url(url: str) -> str:
         raise ValueError(f"{url!r} is no address: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in url):
         raise ValueError(f"{url!r} is no web address\nWrite it whole, with https:// before it.")
+    if parts.username is not None:
+        host = parts.netloc.rpartition("@")[2]
+        raise ValueError(f"the address at {host} holds a login\nPut user:password into a file: auth_file: FILE.")
+    return url
+
+
+def _host(text: str) -> str:
+    try:
+        host = ascii_host(text.strip().strip("[]"))
+    except UnicodeError:
+        host = ""
+    if not re.fullmatch(r"[a-z0-9._:-]+", host, re.IGNORECASE):
+        raise ValueError(f"{text!r} is no host\nWrite it as it stands in the feed's address, without http:// and port.")
+    return host.lower()
+
+
+def _proxy(url: str) -> str:
+    if urlsplit(_http_url(url)).path.strip("/"):
+        raise ValueError(f"{url!r} is no proxy\nWrite it as http://HOST:PORT.")
     return url
 
 
@@ -139,6 +158,11 @@ _DAY = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Interval = Annotated[int, BeforeValidator(_duration), AfterValidator(_interval), _DURATION]
 Timeout = Annotated[int, BeforeValidator(_duration), AfterValidator(_timeout), _DURATION]
 Url = Annotated[str, AfterValidator(_http_url), _URL]
+Proxy = Annotated[str, AfterValidator(_proxy), _URL]
+MostBytes = Annotated[int, Field(ge=10_000)]
+Hosts = Annotated[
+    list[Annotated[str, AfterValidator(_host)]], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])
+]
 Zone = Annotated[str, AfterValidator(_zone), _written(r"^\S+$", "UTC", "Europe/Kyiv")]
 Clock = Annotated[str, AfterValidator(_clock), _written(r"^([01]?\d|2[0-3]):[0-5]\d$", "07:30")]
 Cron = Annotated[str, AfterValidator(_cron), _written(r"^\s*\S+(\s+\S+){4}\s*$", "30 7 * * 1-5")]
@@ -174,6 +198,12 @@ class FeedEntry(_Strict):
     """How often it is asked, such as 15m, 6h or 1d: once a minute at most. Without it, polling: says so."""
     enabled: bool = True
     """`false` rests it."""
+    most_bytes: MostBytes | None = None
+    """How large its document may be. Without it, polling: says so."""
+    headers_file: Path | None = None
+    """A file beside this one (or a systemd credential) with secret headers for it, one a line, such as X-Api-Key: …."""
+    auth_file: Path | None = None
+    """A file beside this one (or a systemd credential) with its login on one line: user:password."""
 
     @model_validator(mode="before")
     @classmethod
@@ -282,8 +312,12 @@ class PollingEntry(_Strict):
     """How often a feed is asked, such as 15m, 6h or 1d."""
     timeout: Annotated[Timeout, Field(json_schema_extra={"default": "30s"})] = 30
     """How long one fetch may take in all, from 1s to 10m."""
-    most_bytes: Annotated[int, Field(ge=10_000)] = 10_000_000
-    """How large a feed's document may be."""
+    most_bytes: MostBytes = 10_000_000
+    """How large a feed's document may be, inflated."""
+    allow_private: Hosts = []
+    """Hosts of your own network that feeds may be on. All other addresses that are not public are refused."""
+    proxy: Proxy | None = None
+    """An HTTP proxy to go through, such as http://proxy.example.org:3128. The environment is never asked for one."""
 
 
 def _or_nothing(schema: dict[str, Any]) -> None:

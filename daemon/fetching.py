@@ -1,4 +1,4 @@
-"""HTTP: one conditional GET a poll, whose outcome is a value. The only module that knows httpx.
+"""HTTP: one conditional GET a poll, whose outcome is a value. Where connections may lead is decided in `guard`.
 
 The body is read raw and inflated here, within a limit: httpx 0.28 would inflate a bomb whole before any limit of ours
 sees it (64 KiB read, 67 MB in memory).
@@ -11,7 +11,7 @@ import hashlib
 import ssl
 import zlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from daemon import __version__
+from daemon.guard import AddressRefused
 
 USER_AGENT = f"claimwatch/{__version__} (feed reader; polls on a schedule, asks conditionally)"
 MOST_REDIRECTS = 5
@@ -36,13 +37,15 @@ _ACCEPT = (
 
 @dataclass(frozen=True)
 class Request:
-    """What to ask for: the address, and what the last answer said that makes the question conditional."""
+    """What to ask for: the address, what the last answer said that makes the question conditional, and how large the
+    answer may be where this feed has a limit of its own."""
 
     feed: str
     url: str
     etag: str | None = None
     last_modified: str | None = None
     body_sha256: str | None = None
+    most_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,10 @@ class Redirect:
 class TooLarge(Exception):
     """The body is larger than its limit."""
 
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        super().__init__(most_bytes)
+
 
 class BadEncoding(ValueError):
     """The body is not encoded as it says."""
@@ -130,12 +137,16 @@ class Pacer:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches feeds with one client and one set of limits."""
+    """Fetches feeds with one client and one set of limits.
+
+    `secrets` are headers by feed id (passwords, keys): they are sent to the feed's own host alone, and shown nowhere.
+    """
 
     client: httpx.AsyncClient
     pacer: Pacer
     timeout_seconds: float
     most_bytes: int
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
     async def fetch(self, request: Request, now: datetime) -> Outcome:
         """One conditional GET, redirects followed. Never raises for what a server or the network does.
@@ -155,9 +166,12 @@ class Fetcher:
             except TimeoutError:
                 hint = "The site is slow or does not answer; it is tried again by itself."
                 return Failed("timeout", f"no complete answer within {self.timeout_seconds:g} s", hint)
-            except TooLarge:
-                hint = "Raise polling: most_bytes in feeds.yaml if this feed is really that large."
-                return Failed("too large", f"the document is larger than {self.most_bytes:,} bytes", hint)
+            except TooLarge as error:
+                hint = "Give this feed a most_bytes of its own in feeds.yaml, if it is really that large."
+                return Failed("too large", f"the document is larger than {error.most_bytes:,} bytes", hint)
+            except AddressRefused as error:
+                hint = "If this is meant: name the host under polling: allow_private: in feeds.yaml."
+                return Failed("private address", f"{error} is no address of the public internet", hint)
             # ExceptionGroup and OverflowError: an address with the port 99999 ends so, deep inside.
             except (*_NETWORK_ERRORS, ExceptionGroup) as error:
                 return _network_failure(error)
@@ -169,11 +183,18 @@ class Fetcher:
         return Failed("bad redirect", f"more than {MOST_REDIRECTS} redirects, the last to {url[:200]}", _FIND_IT)
 
     async def _ask(self, url: str, request: Request, now: datetime) -> Outcome | Redirect:
-        async with self.client.stream("GET", url, headers=_headers(request), follow_redirects=False) as response:
+        headers = _headers(request) | self._secrets_for(url, request)
+        async with self.client.stream("GET", url, headers=headers, follow_redirects=False) as response:
             location = response.headers.get("location")
             if response.status_code in (301, 302, 303, 307, 308) and location:
                 return Redirect(urljoin(url, location))
             return await self._outcome(request, response, now)
+
+    def _secrets_for(self, url: str, request: Request) -> dict[bytes, bytes]:
+        if _origin(url) != _origin(request.url):
+            return {}
+        secrets = self.secrets.get(request.feed, {})
+        return {name.lower().encode(): value.encode("latin-1") for name, value in secrets.items()}
 
     async def _outcome(self, request: Request, response: httpx.Response, now: datetime) -> Outcome:
         etag, last_modified = _validator(response, b"etag"), _validator(response, b"last-modified")
@@ -183,7 +204,7 @@ class Fetcher:
             return Gone(str(response.url))
         if response.status_code != 200:
             return _http_failure(response, now)
-        body = await _read(response, self.most_bytes)
+        body = await _read(response, request.most_bytes or self.most_bytes)
         sha256 = hashlib.sha256(body).hexdigest()
         if sha256 == request.body_sha256:
             return Unchanged(etag, last_modified)
@@ -196,21 +217,25 @@ async def open_fetcher(
     timeout_seconds: float,
     most_bytes: int,
     host_pause_seconds: float,
-    transport: httpx.AsyncBaseTransport | None = None,
+    transport: httpx.AsyncBaseTransport,
+    secrets: Mapping[str, Mapping[str, str]] | None = None,
 ) -> AsyncIterator[Fetcher]:
-    """A Fetcher for as long as it is needed. `transport` puts another network under it (an archive, in backtests)."""
-    limits = httpx.Limits(max_connections=100, max_keepalive_connections=0)
+    """A Fetcher for as long as it is needed. `transport` is the network: a guarded one, or an archive in backtests."""
     # No cookies: a feed is asked as a stranger each time, and one that hands out cookies must not fill the memory.
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     # trust_env off: a proxy from the environment would be a hop that nobody configured.
     async with httpx.AsyncClient(
         transport=transport,
-        limits=limits,
         timeout=httpx.Timeout(timeout_seconds, connect=timeout_seconds * 0.8),
         trust_env=False,
         cookies=no_cookies,
     ) as client:
-        yield Fetcher(client, Pacer(host_pause_seconds), timeout_seconds, most_bytes)
+        yield Fetcher(client, Pacer(host_pause_seconds), timeout_seconds, most_bytes, secrets or {})
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _headers(request: Request) -> dict[bytes, bytes]:
@@ -239,7 +264,7 @@ async def _read(response: httpx.Response, most_bytes: int) -> bytes:
         # One byte more than the limit is enough to know; never more than that is made.
         body += inflate.more(chunk, most_bytes + 1 - len(body)) if inflate else chunk
         if max(len(body), received) > most_bytes:
-            raise TooLarge
+            raise TooLarge(most_bytes)
         if inflate and inflate.junk:
             break
     if inflate and not inflate.complete:

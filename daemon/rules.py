@@ -22,13 +22,15 @@ WhenEmpty = Literal["skip", "send"]
 
 @dataclass(frozen=True)
 class FeedRule:
-    """A feed to poll: its key in feeds.yaml, its address, and how often."""
+    """A feed to poll: its key in feeds.yaml, its address, how often, and how large its document may be, if that is
+    a limit of its own."""
 
     id: str
     url: str
     interval_seconds: int
     title: str = ""
     enabled: bool = True
+    most_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class Daemon:
         feeds = due_feeds(self.watch)
         if feeds:
             self.before_round(len(feeds))
-            async with fetcher_of(self.settings.polling) as fetcher:
+            async with fetcher_of(self.settings) as fetcher:
                 at_once = self.settings.polling.at_once
                 polled = await poll(self.watch, fetcher, self._parser, feeds, at_once=at_once, told=self.told)
             self.after_round(polled)

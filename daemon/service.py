@@ -204,8 +204,8 @@ async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 
 def _request(feed: FeedRule, poll: PollState | None) -> Request:
     if poll is None or poll.url != feed.url:
-        return Request(feed.id, feed.url)
-    return Request(feed.id, feed.url, poll.etag, poll.last_modified, poll.body_sha256)
+        return Request(feed.id, feed.url, most_bytes=feed.most_bytes)
+    return Request(feed.id, feed.url, poll.etag, poll.last_modified, poll.body_sha256, feed.most_bytes)
 
 
 def _take_in_safely(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | None) -> Polled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from platformdirs import user_config_path, user_state_path
 
 import daemon
 from daemon.claims import Claim, Seed
+from daemon.credentials import feed_secrets
 from daemon.errors import ConfigError, Problem
 from daemon.feedsfile import ClaimEntry, DigestEntry, FeedsFile, MailEntry, SeedFile, SmtpEntry, term_lines
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
@@ -50,18 +51,22 @@ class Mail:
 
 @dataclass(frozen=True)
 class Polling:
-    """Limits of every fetch. `host_pause_seconds` lies between two requests to one host."""
+    """Limits of every fetch. `host_pause_seconds` lies between two requests to one host; `allow_private` names the
+    hosts that may have addresses which are not public."""
 
     timeout_seconds: float = 30
     most_bytes: int = 10_000_000
     host_pause_seconds: float = 1
     at_once: int = 20
+    allow_private: tuple[str, ...] = ()
+    proxy: str | None = None
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything a user set, checked. `addresses` tells whose an id is; `unwatched` are claims without terms,
-    save for those of a shipped seed that this user does not watch at all."""
+    save for those of a shipped seed that this user does not watch at all; `feed_secrets` are headers by feed id, to be
+    shown nowhere."""
 
     file: Path
     state: Path
@@ -74,6 +79,7 @@ class Settings:
     shipped_templates: Mapping[str, str]
     seeds: tuple[Seed, ...]
     unwatched: tuple[str, ...]
+    feed_secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
 
 def load(config: Path | None = None, state: Path | None = None) -> Settings:
@@ -92,6 +98,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
     _check_recipients(file, entries)
     database = _database(file, entries, state)
     mail = _mail(file, entries.mail, path.parent, state)
+    secrets = feed_secrets(file, entries.feeds, path.parent)
     templates, template_files = load_templates(path.parent / "alerts")
     raise_problems(file, *seed_files, *template_files)
     addresses = {recipient_id(address): address for entry in entries.digests.values() for address in _to(entry)}
@@ -103,7 +110,13 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         rules=_rules(entries, claims),
         addresses=addresses,
         mail=mail,
-        polling=Polling(timeout_seconds=entries.polling.timeout, most_bytes=entries.polling.most_bytes),
+        polling=Polling(
+            timeout_seconds=entries.polling.timeout,
+            most_bytes=entries.polling.most_bytes,
+            allow_private=tuple(entries.polling.allow_private),
+            proxy=entries.polling.proxy,
+        ),
+        feed_secrets=secrets,
         templates=templates,
         shipped_templates=load_templates(shipped("alerts"))[0],
         seeds=seeds,
@@ -301,7 +314,7 @@ def _to(entry: DigestEntry) -> list[str]:
 def _rules(entries: FeedsFile, claims: Mapping[str, tuple[Claim, Seed]]) -> Rules:
     return Rules(
         feeds=tuple(
-            FeedRule(id, feed.url, feed.every or entries.polling.every, feed.title, feed.enabled)
+            FeedRule(id, feed.url, feed.every or entries.polling.every, feed.title, feed.enabled, feed.most_bytes)
             for id, feed in entries.feeds.items()
         ),
         claims=tuple(_claim_rule(*claims[id], entry) for id, entry in entries.claims.items()),

@@ -23,6 +23,7 @@ from daemon.backtest import VirtualClock
 from daemon.delivery import Post
 from daemon.eventlog import EventLog
 from daemon.fetching import Changed, Fetcher, Outcome, open_fetcher
+from daemon.guard import GuardedTransport
 from daemon.items import Item, parse, split
 from daemon.mailing import Carrier, MaildirCarrier
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
@@ -228,4 +229,9 @@ def fetcher(
     timeout_seconds: float = 5, most_bytes: int = 1_000_000, host_pause_seconds: float = 0
 ) -> AbstractAsyncContextManager[Fetcher]:
     """A Fetcher with limits fit for tests, as an async context."""
-    return open_fetcher(timeout_seconds=timeout_seconds, most_bytes=most_bytes, host_pause_seconds=host_pause_seconds)
+    return open_fetcher(
+        timeout_seconds=timeout_seconds,
+        most_bytes=most_bytes,
+        host_pause_seconds=host_pause_seconds,
+        transport=GuardedTransport(allowed=["127.0.0.1", "localhost"]),
+    )

@@ -52,6 +52,7 @@ FEEDS = """\
 feeds: {{gazette: "{url}"}}
 claims: {{prisoner-exchange: {{terms: prisoner exchange}}}}
 digests: {{daily: {{at: 7:30, to: analyst@example.org}}}}
+polling: {{allow_private: 127.0.0.1}}
 """
 SEED = """\
 title: A Made-Up Article
@@ -395,19 +396,55 @@ def test_a_feed_that_is_gone_is_told_as_gone(desk: Desk, web: WebServer) -> None
 
 
 def test_some_feeds_reached_is_no_failure(desk: Desk, web: WebServer) -> None:
-    desk.config.write_text(f"feeds: {{a: '{desk.url}', b: 'http://127.0.0.2:9/feed'}}\n", encoding="utf-8")
+    feeds = f"feeds: {{a: '{desk.url}', b: 'http://127.0.0.2:9/feed'}}\n"
+    desk.config.write_text(feeds + "polling: {allow_private: [127.0.0.1, 127.0.0.2]}\n", encoding="utf-8")
     done = desk.ok("poll")
     assert "1 of 2 feeds reached; 2 new items, 0 matches" in done.stderr
 
 
+def test_a_feed_on_a_private_address_is_refused_until_feeds_yaml_names_its_host(desk: Desk, web: WebServer) -> None:
+    named = desk.config.read_text(encoding="utf-8")
+    desk.config.write_text(named.replace("allow_private: 127.0.0.1", ""), encoding="utf-8")
+    done = desk.run("poll")
+    assert done.exit_code == 1
+    assert "private address (127.0.0.1 is no address of the public internet): gazette" in done.stderr
+    assert "name the host under polling: allow_private:" in done.stderr
+    assert web.asked == []
+    desk.config.write_text(named, encoding="utf-8")
+    assert "1 of 1 feed reached" in desk.ok("poll").stderr
+
+
+def test_the_secrets_of_a_feed_reach_its_host_and_nothing_else(desk: Desk, web: WebServer) -> None:
+    feeds = f"feeds: {{paid: {{url: '{desk.url}', auth_file: login, headers_file: headers}}}}\n"
+    desk.config.write_text(feeds + "polling: {allow_private: 127.0.0.1}\n", encoding="utf-8")
+    (desk.folder / "login").write_text("reader:p4ssw0rd\n", encoding="utf-8")
+    (desk.folder / "headers").write_text("# for the archive\nX-Api-Key: k3y-of-ours\n", encoding="utf-8")
+    told = [desk.ok("--verbose", "poll"), desk.ok("status", "--json"), desk.ok("events", "--json")]
+    assert web.asked[0].headers["authorization"] == "Basic cmVhZGVyOnA0c3N3MHJk"
+    assert web.asked[0].headers["x-api-key"] == "k3y-of-ours"
+    kept = [path.read_bytes() for path in (desk.folder / "state").rglob("*") if path.is_file()]
+    shown = [text.encode() for done in told for text in (done.stdout, done.stderr)]
+    for secret in (b"p4ssw0rd", b"cmVhZGVyOnA0c3N3MHJk", b"k3y-of-ours"):
+        assert not [text for text in (*kept, *shown) if secret in text]
+
+
+def test_a_feed_may_have_a_limit_of_its_own(desk: Desk, web: WebServer) -> None:
+    web.serve("/feed.xml", rss(item("Long", summary="word " * 3_000)))
+    feeds = f"feeds: {{a: {{url: '{desk.url}', most_bytes: 20000}}, b: '{desk.url}'}}\n"
+    desk.config.write_text(feeds + "polling: {allow_private: 127.0.0.1, most_bytes: 10000}\n", encoding="utf-8")
+    assert {told["feed"]: told["outcome"] for told in desk.objects("poll")} == {"a": "changed", "b": "failed"}
+
+
 def test_a_poll_of_named_feeds_asks_them_alone(desk: Desk, web: WebServer) -> None:
-    desk.config.write_text(f"feeds: {{a: '{desk.url}', b: '{web.url('/other.xml')}'}}\n", encoding="utf-8")
+    feeds = f"feeds: {{a: '{desk.url}', b: '{web.url('/other.xml')}'}}\n"
+    desk.config.write_text(feeds + "polling: {allow_private: 127.0.0.1}\n", encoding="utf-8")
     assert [told["feed"] for told in desk.objects("poll", "a")] == ["a"]
     assert {asked.path for asked in web.asked} == {"/feed.xml"}
 
 
 def test_a_resting_feed_is_polled_when_it_is_named_only(desk: Desk) -> None:
-    desk.config.write_text(f"feeds: {{a: {{url: '{desk.url}', enabled: false}}}}\n", encoding="utf-8")
+    feeds = f"feeds: {{a: {{url: '{desk.url}', enabled: false}}}}\n"
+    desk.config.write_text(feeds + "polling: {allow_private: 127.0.0.1}\n", encoding="utf-8")
     assert desk.objects("poll") == []
     assert [told["items"] for told in desk.objects("poll", "a")] == [2]
 

@@ -404,7 +404,7 @@ def test_a_body_may_be_as_large_as_its_limit(web: WebServer, size: int, fits: bo
         assert isinstance(outcome, Changed)
         assert outcome.body == body
     else:
-        hint = "Raise polling: most_bytes in feeds.yaml if this feed is really that large."
+        hint = "Give this feed a most_bytes of its own in feeds.yaml, if it is really that large."
         assert outcome == Failed("too large", "the document is larger than 1,000 bytes", hint)
 
 

@@ -38,6 +38,7 @@ claims:
   prisoner-exchange: {{terms: "prisoner exchange"}}
 digests:
   often: {{cron: "* * * * *", to: [analyst@example.org, second@example.org]}}
+polling: {{allow_private: 127.0.0.1}}
 mail:
   from: claimwatch@example.org
   smtp: {{host: 127.0.0.1, port: {port}, security: none}}

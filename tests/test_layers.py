@@ -21,6 +21,7 @@ parser_child
 ── shell: touches the world
 mailing knowledge queries
 projections locks fetching settings
+guard credentials
 tables feedsfile
 yamlfiles
 eventlog
@@ -40,7 +41,8 @@ CORE_MAY_NOT_IMPORT = {
 }
 ONLY_IN = {
     "feedparser": {"items"},
-    "httpx": {"fetching", "backtest"},
+    "httpx": {"fetching", "guard", "backtest"},
+    "httpcore": {"guard"},
     "aiosmtplib": {"mailing"},
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "tables"},

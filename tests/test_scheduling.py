@@ -32,6 +32,7 @@ claims:
   prisoner-exchange: {{terms: "prisoner exchange"}}
 digests:
   daily: {{at: "07:30", timezone: UTC}}
+polling: {{allow_private: 127.0.0.1}}
 """
 NEWS = rss(item("Prisoner exchange agreed"))
 LONGEST_SECONDS = 30.0

@@ -95,6 +95,24 @@ MISTAKES = {
         "feeds: {}\nwords: {}\nfeeds: {}\n",
         *(3, 1, "'feeds' stands here twice", "It stands in line 1 already; the second one would silently win."),
     ),
+    "a login in an address": (
+        "feeds:\n  a: https://me:s3cret@a.example/rss\n",
+        *(
+            2,
+            6,
+            "feeds.a.url: the address at a.example holds a login",
+            "Put user:password into a file: auth_file: FILE.",
+        ),
+    ),
+    "a private host with more than its name": (
+        "polling: {allow_private: 'http://intranet.example:8080'}\n",
+        *(1, 26, "polling.allow_private.0: 'http://intranet.example:8080' is no host"),
+        "Write it as it stands in the feed's address, without http:// and port.",
+    ),
+    "a proxy with a path": (
+        "polling: {proxy: 'http://proxy.example/there'}\n",
+        *(1, 18, "polling.proxy: 'http://proxy.example/there' is no proxy", "Write it as http://HOST:PORT."),
+    ),
     "a duration without a unit": (
         "polling: {every: 15}\n",
         *(1, 18, "polling.every: '15' is no duration", "Write a number and a unit, such as 15m, 6h or 1d."),
@@ -800,8 +818,23 @@ def test_the_database_is_a_file_beside_the_state_unless_it_is_named_whole(
 
 
 def test_the_limits_of_a_fetch_are_taken_from_polling(tmp_path: Path) -> None:
-    loaded = settings(tmp_path, "polling: {timeout: 1m, most_bytes: 20000}\n")
-    assert loaded.polling == Polling(timeout_seconds=60, most_bytes=20_000)
+    loaded = settings(tmp_path, "polling: {timeout: 1m, most_bytes: 20000, proxy: 'http://proxy.example:3128'}\n")
+    expected = Polling(timeout_seconds=60, most_bytes=20_000, proxy="http://proxy.example:3128")
+    assert loaded.polling == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "hosts"),
+    [
+        ("intranet.example", ("intranet.example",)),
+        ("[Intranet.Example, 10.0.0.1]", ("intranet.example", "10.0.0.1")),
+        ("['[::1]', 'bücher.example']", ("::1", "xn--bcher-kva.example")),
+    ],
+)
+def test_private_hosts_are_taken_as_they_stand_in_addresses(
+    tmp_path: Path, written: str, hosts: tuple[str, ...]
+) -> None:
+    assert settings(tmp_path, f"polling: {{allow_private: {written}}}\n").polling.allow_private == hosts
 
 
 # ── where things are looked for ──────────────────────────────────────────────────────────────────────────────────

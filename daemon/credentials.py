@@ -1,0 +1,82 @@
+"""Secrets: what files beside feeds.yaml, or systemd, hold for a feed. They are never in feeds.yaml, in the log, or in a
+message."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from daemon.feedsfile import FeedEntry
+from daemon.yamlfiles import Where, YamlFile
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]+")
+_OURS = frozenset(
+    {"accept-encoding", "connection", "content-length", "host", "if-modified-since", "if-none-match", "te"}
+    | {"trailer", "transfer-encoding", "upgrade"}
+)
+_FORM = "Each line is a header as HTTP has it, such as X-Api-Key: …; # begins a comment."
+
+
+def feed_secrets(file: YamlFile, feeds: Mapping[str, FeedEntry], beside: Path) -> dict[str, dict[str, str]]:
+    """The secret headers of each feed that names a file of them: `headers_file`, and the login of `auth_file`.
+
+    Notes a problem, with the place but never with the text, for each file that can't be used.
+    """
+    secrets: dict[str, dict[str, str]] = {}
+    for id, feed in feeds.items():
+        headers: dict[str, str] = {}
+        if feed.headers_file:
+            where: Where = ("feeds", id, "headers_file")
+            text = read_secret(file, find_secret(feed.headers_file, beside), where)
+            headers |= dict(_headers(file, where, feed.headers_file, text or ""))
+        if feed.auth_file:
+            headers |= _login(file, ("feeds", id, "auth_file"), feed.auth_file, beside)
+        if headers:
+            secrets[id] = headers
+    return secrets
+
+
+def find_secret(name: Path, beside: Path) -> Path:
+    """The file of this name beside feeds.yaml; where there is none, the systemd credential of this name."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = beside / name
+    return Path(credentials) / name if credentials and not path.exists() else path
+
+
+def read_secret(file: YamlFile, path: Path, where: Where) -> str | None:
+    """What a secret's file holds, without the white space around it. Notes a problem where it can't be read."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        file.problem(where, f"the file {path} can't be read: {why}")
+        return None
+
+
+def _login(file: YamlFile, where: Where, name: Path, beside: Path) -> dict[str, str]:
+    text = read_secret(file, find_secret(name, beside), where)
+    if text is None:
+        return {}
+    user, colon, password = text.partition(":")
+    if not colon or not user or not password or "\n" in text:
+        file.problem(where, f"{name} holds no login", "It is one line: user:password")
+        return {}
+    # RFC 7617, 2.1: UTF-8 is what servers expect that expect anything.
+    return {"authorization": "Basic " + base64.b64encode(text.encode()).decode()}
+
+
+def _headers(file: YamlFile, where: Where, name: Path, text: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        header, colon, value = line.partition(":")
+        if not colon or not _HEADER_NAME.fullmatch(header.strip()) or not _HEADER_VALUE.fullmatch(value.strip()):
+            file.problem(where, f"line {number} of {name} is no header", _FORM)
+        elif header.strip().lower() in _OURS:
+            file.problem(where, f"line {number} of {name} sets {header.strip()}, which claimwatch sets itself", _FORM)
+        else:
+            yield header.strip().lower(), value.strip()
