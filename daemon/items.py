@@ -24,6 +24,11 @@ import nh3
 from daemon.rules import canonical_json
 
 SUMMARY_FROM_CONTENT_CHARACTERS = 500
+MOST_TITLE_CHARACTERS = 2_000
+MOST_TEXT_CHARACTERS = 200_000
+"""A longer summary or content is cut and ends in `…`: one item of 9 MB made the daemon hold 400 MB of words."""
+MOST_KEY_BYTES = 2_000
+"""A longer guid is replaced by its hash, a longer link is none. PostgreSQL indexes up to 2,704 bytes."""
 _IMPOSSIBLE_REFERENCE = re.compile(rb"&#(?:[xX]([0-9a-fA-F]{1,16})|([0-9]{1,20}));")
 _PARSER_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 EARLIEST_PUBLISHED_YEAR = 1990
@@ -35,6 +40,7 @@ class Item:
     """An entry in our own form: plain text in NFC, without markup or control characters.
 
     `link` is as the feed gives it, also where it is relative. `published` is what the feed claims, in UTC.
+    Every field has a most that it holds.
     """
 
     guid: str | None
@@ -166,15 +172,42 @@ def _not_a_feed(body: bytes, error: object) -> NotAFeed:
 def _item_from_entry(entry: dict[str, Any], feed_lang: str | None) -> Item:
     content = "\n".join(filter(None, (_construct(part) for part in entry.get("content") or ())))
     summary = _construct(entry.get("summary_detail")) or plain_text(entry.get("summary") or "")
-    return Item(
+    return _within_limits(
         guid=_text_or_none(entry.get("id")),
         link=_text_or_none(entry.get("link")),
         title=one_line(_title(entry)),
-        summary=summary or _start_of(content),
-        content="" if content == summary else content,
+        summary=summary,
+        content=content,
         author=_text_or_none(entry.get("author")),
         published=_moment(_date_of(entry)),
         lang=_language(entry) or feed_lang,
+    )
+
+
+def _within_limits(
+    *,
+    guid: str | None,
+    link: str | None,
+    title: str,
+    summary: str,
+    content: str,
+    author: str | None,
+    published: datetime | None,
+    lang: str | None,
+) -> Item:
+    """An item that nobody has to be afraid of, whatever its feed says."""
+    summary, content = _cut(summary, MOST_TEXT_CHARACTERS), _cut(content, MOST_TEXT_CHARACTERS)
+    if guid and len(guid.encode()) > MOST_KEY_BYTES:
+        guid = "sha256:" + hashlib.sha256(guid.encode()).hexdigest()
+    return Item(
+        guid=guid,
+        link=link if link and len(link.encode()) <= MOST_KEY_BYTES else None,
+        title=_cut(title, MOST_TITLE_CHARACTERS),
+        summary=summary or _cut(content, SUMMARY_FROM_CONTENT_CHARACTERS),
+        content="" if content == summary else content,
+        author=_cut(author, MOST_TITLE_CHARACTERS) if author else None,
+        published=published,
+        lang=lang[:100] if lang else None,
     )
 
 
@@ -236,12 +269,12 @@ def _parse_json(body: bytes) -> Feed | NotAFeed:
 def _item_from_json(entry: Mapping[str, Any], feed_lang: str | None) -> Item:
     content = plain_text(_string(entry.get("content_html"))) or squeeze(_string(entry.get("content_text")))
     summary = squeeze(_string(entry.get("summary")))
-    return Item(
+    return _within_limits(
         guid=_text_or_none(entry.get("id")),
         link=_text_or_none(entry.get("url") or entry.get("external_url")),
         title=one_line(squeeze(_string(entry.get("title")))),
-        summary=summary or _start_of(content),
-        content="" if content == summary else content,
+        summary=summary,
+        content=content,
         author=_json_author(entry),
         published=_iso_moment(_string(entry.get("date_published") or entry.get("date_modified"))),
         lang=_text_or_none(entry.get("language")) or feed_lang,
@@ -309,11 +342,11 @@ def _text_or_none(value: object) -> str | None:
     return one_line(squeeze(_string(value))) or None
 
 
-def _start_of(content: str) -> str:
-    """The start of `content` as a summary, cut between words."""
-    if len(content) <= SUMMARY_FROM_CONTENT_CHARACTERS:
-        return content
-    start = content[: SUMMARY_FROM_CONTENT_CHARACTERS + 1]
+def _cut(text: str, most_characters: int) -> str:
+    """`text`, or its start where it is longer, cut between words."""
+    if len(text) <= most_characters:
+        return text
+    start = text[: most_characters + 1]
     words = re.match(r"(?s)(.*\S)\s", start)
     return f"{words[1] if words else start[:-1]} …"
 

@@ -19,6 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.items import (
+    MOST_TEXT_CHARACTERS,
+    MOST_TITLE_CHARACTERS,
     SUMMARY_FROM_CONTENT_CHARACTERS,
     Feed,
     Item,
@@ -692,3 +694,21 @@ def test_no_hostile_document_raises() -> None:
     assert len(paths) > 300
     for path in paths:
         assert isinstance(parse(split(path.read_bytes())), Feed | NotAFeed), path
+
+
+# ── what is too long ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_text_too_long_is_cut_between_words_and_says_so() -> None:
+    found = item_of(f"<title>{'word ' * 1_000}</title><description>{'слово ' * 50_000}</description>")
+    assert len(found.title) <= MOST_TITLE_CHARACTERS + 2
+    assert found.title.endswith("word …")
+    assert len(found.summary) <= MOST_TEXT_CHARACTERS + 2
+    assert found.summary.endswith("слово …")
+
+
+def test_a_guid_too_long_is_known_by_its_hash_and_a_link_too_long_is_none() -> None:
+    long = "https://news.example/" + "я" * 1_500
+    found = item_of(f"<title>A title</title><guid>{long}</guid><link>{long}</link>")
+    assert found.guid == "sha256:" + hashlib.sha256(long.encode()).hexdigest()
+    assert found.link is None

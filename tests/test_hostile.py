@@ -1,0 +1,37 @@
+"""Hostile documents through the real command: none stops it, each has its verdict, and memory stays bounded.
+
+`tests/golden/` holds the verdicts, which were looked through by hand; CLAIMWATCH_GOLDEN=yes writes them anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.hostile import Served, as_lines, bombs, corpus, poll
+from tests.support import needs_shared
+
+GOLDEN = Path(__file__).parent / "golden"
+MOST_MEGABYTES = 400
+"""Of all our processes together, while this goes on."""
+
+
+@pytest.mark.parametrize(("name", "documents"), [("bombs", bombs), pytest.param("corpus", corpus, marks=needs_shared)])
+def test_each_hostile_document_has_its_verdict_and_none_takes_the_machine(
+    name: str, documents: Callable[[], Mapping[str, Served]], tmp_path: Path
+) -> None:
+    served = documents()
+    done = poll(served, tmp_path)
+    assert set(done.verdicts) == set(served)
+    golden = GOLDEN / f"hostile-{name}.tsv"
+    if os.environ.get("CLAIMWATCH_GOLDEN"):
+        golden.write_text(as_lines(done.verdicts), encoding="utf-8")
+    assert as_lines(done.verdicts) == golden.read_text(encoding="utf-8")
+    assert done.peak_megabytes <= MOST_MEGABYTES
+    # What was given up costs nothing the second time; what was read appends nothing.
+    again = poll(served, tmp_path)
+    assert {document for document, (outcome, items, _) in again.verdicts.items() if items != "0"} == set()
+    assert again.seconds < done.seconds
