@@ -18,7 +18,8 @@ from pathlib import Path
 import feedparser
 
 from daemon.assembly import rebuild_projections
-from daemon.eventlog import EventLog, verify_chain
+from daemon.chain import verify_chain
+from daemon.eventlog import EventLog
 from daemon.events import NewEvent, WatchStopped
 from daemon.fetching import Changed
 from daemon.service import Watch, record_rules

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from daemon import queries
+from daemon.chain import verify_chain
 from daemon.delivery import Post
 from daemon.digests import next_due
 from daemon.errors import ClaimwatchError, LogDamaged
-from daemon.eventlog import Connection, EventLog, Head, copy_events, head_of, last_of_kind, sqlite_path, verify_chain
+from daemon.eventlog import Connection, EventLog, Head, copy_events, head_of, last_of_kind
 from daemon.events import WatchStarted, WatchStopped, timestamp, timestamp_or_none
 from daemon.fetching import Fetcher, open_fetcher
 from daemon.guard import GuardedTransport
@@ -70,7 +71,7 @@ class Installation:
 def reading(config: Path | None, state: Path | None) -> Iterator[Installation]:
     """An installation to read from; works beside a running daemon. Raises ClaimwatchError where there is no log yet."""
     settings = load(config, state)
-    if not sqlite_path(settings.database).is_file():
+    if not settings.database.has_log():
         raise ClaimwatchError(
             f"there is no log yet at {settings.database}",
             hint="`claimwatch run` or `claimwatch poll` begins one; --state names another place.",
@@ -89,7 +90,7 @@ def writing(config: Path | None, state: Path | None, command: str) -> Iterator[I
         raise ClaimwatchError(
             f"the state folder {settings.state} can't be made: {error.strerror}", hint="Name another with --state."
         ) from error
-    with writer_lock(sqlite_path(settings.database), command), _opened(settings) as installation:
+    with writer_lock(settings.database, command), _opened(settings) as installation:
         installation.log.create()
         yield installation
 
@@ -102,7 +103,7 @@ def replaying(config: Path | None, state: Path | None) -> Iterator[Installation]
     """
     with tempfile.TemporaryDirectory(prefix="claimwatch-") as folder:
         settings = load(config, state or Path(folder))
-        if not sqlite_path(settings.database).is_relative_to(settings.state):
+        if not settings.database.is_inside(settings.state):
             raise ClaimwatchError(
                 f"feeds.yaml names a database of its own ({settings.database})",
                 hint="A replay must not write there: name a copy of feeds.yaml without its database: line.",
@@ -193,7 +194,7 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
             ],
             "feeds": [_plain(vars(feed)) for feed in queries.feed_health(connection)],
             "log": {
-                "database": installation.settings.database,
+                "database": str(installation.settings.database),
                 "events": head.position,
                 "head": head.chain,
                 **queries.counts(connection),
@@ -204,7 +205,7 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
 def _watch_words(connection: Connection, installation: Installation, clock: Clock) -> str:
     started = last_of_kind(connection, WatchStarted.kind)
     stopped = last_of_kind(connection, WatchStopped.kind)
-    holder = holder_of(sqlite_path(installation.settings.database))
+    holder = holder_of(installation.settings.database)
     runs = holder and holder.startswith("claimwatch run")
     if runs and started and (stopped is None or stopped.position < started.position):
         return f"has been watching since {timestamp(started.at)[:16].replace('T', ' ')} UTC ({holder})"

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from daemon.databases import Database
 from daemon.errors import ClaimwatchError, LogBusy
 
 
 @contextmanager
-def writer_lock(database: Path, command: str) -> Iterator[None]:
+def writer_lock(database: Database, command: str) -> Iterator[None]:
     """Holds the log's lock for `command`. Raises LogBusy, naming the holder, when somebody else has it."""
     path = _lock_file(database)
     try:
@@ -53,7 +54,7 @@ def _taken(file: IO[str]) -> bool:
     return False
 
 
-def holder_of(database: Path) -> str | None:
+def holder_of(database: Database) -> str | None:
     """Who writes this log now, as `claimwatch COMMAND (process N)`; None when nobody does."""
     path = _lock_file(database)
     if not path.is_file():
@@ -66,5 +67,5 @@ def holder_of(database: Path) -> str | None:
     return None
 
 
-def _lock_file(database: Path) -> Path:
-    return database.with_name(database.name + ".lock")
+def _lock_file(database: Database) -> Path:
+    return database.path.with_name(database.path.name + ".lock")

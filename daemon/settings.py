@@ -13,6 +13,7 @@ from platformdirs import user_config_path, user_state_path
 import daemon
 from daemon.claims import Claim, Seed
 from daemon.credentials import feed_secrets
+from daemon.databases import Database, Sqlite
 from daemon.errors import ConfigError, Problem
 from daemon.feedsfile import ClaimEntry, DigestEntry, FeedsFile, MailEntry, SeedFile, SmtpEntry, term_lines
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
@@ -70,7 +71,7 @@ class Settings:
 
     file: Path
     state: Path
-    database: str
+    database: Database
     rules: Rules
     addresses: Mapping[str, str]
     mail: Mail
@@ -265,14 +266,14 @@ def _check_recipients(file: YamlFile, entries: FeedsFile) -> None:
             file.problem(("digests", name), f"the digest {name!r} goes to nobody", hint, at_key=True)
 
 
-def _database(file: YamlFile, entries: FeedsFile, state: Path) -> str:
+def _database(file: YamlFile, entries: FeedsFile, state: Path) -> Database:
     if entries.database is None:
-        return f"sqlite:///{state / 'claimwatch.sqlite3'}"
+        return Sqlite(state / "claimwatch.sqlite3")
     path = entries.database.removeprefix("sqlite:///")
     if path == entries.database or not path:
         hint = "Leave the line out for a file in the state directory, or write sqlite:///FILE."
         file.problem(("database",), f"{entries.database!r} is no SQLite address", hint)
-    return f"sqlite:///{state / path}"
+    return Sqlite(state / path)
 
 
 def _mail(file: YamlFile, entry: MailEntry, beside: Path, state: Path) -> Mail:

@@ -30,6 +30,7 @@ from daemon import __version__, console
 from daemon.assembly import reading, status
 from daemon.cli import app
 from daemon.cli_options import moment
+from daemon.databases import Sqlite
 from daemon.errors import ClaimwatchError, ConfigError, LogBusy
 from daemon.events import (
     DeliveryAccepted,
@@ -135,7 +136,7 @@ def polled(desk: Desk) -> Desk:
 @contextmanager
 def held(desk: Desk, command: str = "run") -> Iterator[str]:
     """Somebody else writes this log; gives what they are called."""
-    with writer_lock(desk.database, command):
+    with writer_lock(Sqlite(desk.database), command):
         yield f"claimwatch {command} (process {os.getpid()})"
 
 
@@ -328,7 +329,7 @@ def test_a_command_that_writes_names_the_writer_it_finds(polled: Desk, command: 
     with held(polled) as holder:
         done = polled.run(command)
     assert isinstance(done.exception, LogBusy)
-    assert done.exception.message == f"{holder} is writing this log ({polled.database})"
+    assert done.exception.message == f"{holder} is writing this log (sqlite:///{polled.database})"
     assert snapshot_of(polled) == before
 
 
@@ -336,7 +337,7 @@ def test_a_command_that_writes_beside_a_writer_ends_with_1(polled: Desk) -> None
     with held(polled) as holder, polled.process("poll", "--json") as process:
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (1, "")
-    assert err.startswith(f"claimwatch: {holder} is writing this log ({polled.database})\n")
+    assert err.startswith(f"claimwatch: {holder} is writing this log (sqlite:///{polled.database})\n")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all, but long enough to be looked at" * 20])

@@ -802,7 +802,7 @@ class Meddled(EventLog):
 def test_a_delivery_that_somebody_else_took_in_hand_is_left_to_them(begun_watch: Watch, tmp_path: Path) -> None:
     hand = Hand()
     one = prepared(begun_watch, post(tmp_path, hand))
-    log = Meddled(begun_watch.log.url)
+    log = Meddled(begun_watch.log.database)
     log.meddle = lambda: add(begun_watch, (one.stream, DeliveryStarted(1, "smtp")))
     try:
         assert asyncio.run(deliver(replace(begun_watch, log=log), post(tmp_path, hand))) == []
@@ -815,7 +815,7 @@ def test_a_match_that_comes_in_while_a_digest_is_prepared_is_told_in_this_or_the
     begun_watch: Watch, tmp_path: Path
 ) -> None:
     at_due(begun_watch, "Energy strike pause")
-    log = Meddled(begun_watch.log.url)
+    log = Meddled(begun_watch.log.database)
     log.meddle = lambda: come_in(begun_watch, "Another energy strike pause")
     try:
         (one,) = held(prepare_due(replace(begun_watch, log=log), post(tmp_path)))

@@ -23,6 +23,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from daemon.chain import verify_chain
+from daemon.databases import Sqlite, database_at
 from daemon.errors import ClaimwatchError, LogDamaged, StreamConflict, UnknownKind
 from daemon.eventlog import (
     GENESIS,
@@ -34,8 +36,6 @@ from daemon.eventlog import (
     head_of,
     last_of_kind,
     read,
-    sqlite_path,
-    verify_chain,
     version_of,
 )
 from daemon.events import (
@@ -1015,8 +1015,8 @@ def test_a_folder_that_is_not_there_is_told_so(tmp_path: Path) -> None:
 
 
 def test_the_file_of_a_log_is_the_path_in_its_url(tmp_path: Path) -> None:
-    assert sqlite_path(f"sqlite:///{tmp_path}/a b.sqlite3") == tmp_path / "a b.sqlite3"
-    assert sqlite_path("sqlite:///here.sqlite3") == Path("here.sqlite3")
+    assert database_at(f"sqlite:///{tmp_path}/a b.sqlite3") == Sqlite(tmp_path / "a b.sqlite3")
+    assert database_at("sqlite:///here.sqlite3") == Sqlite(Path("here.sqlite3"))
 
 
 def test_a_committed_event_is_there_for_whoever_opens_the_file_next(

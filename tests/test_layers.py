@@ -22,9 +22,10 @@ parser_child
 mailing knowledge queries
 projections locks fetching settings
 guard credentials
-tables feedsfile
+tables feedsfile chain
 yamlfiles
 eventlog
+databases
 ── core: no network, disk, clock or randomness
 decisions rendering
 matching digests
@@ -46,7 +47,7 @@ ONLY_IN = {
     "aiosmtplib": {"mailing"},
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "tables"},
-    "sqlalchemy": {"eventlog", "projections", "knowledge", "queries"},
+    "sqlalchemy": {"databases", "eventlog", "chain", "projections", "knowledge", "queries"},
     "yaml": {"yamlfiles"},
     "typer": {"cli", "cli_options", "cli_watch", "cli_log", "cli_digest", "cli_setup", "cli_demo", "completion"},
     "lemminflect": {"words"},
@@ -60,7 +61,7 @@ RANK = {
     if not line.startswith("──")
     for module in line.split()
 }
-CORE = {module for module, rank in RANK.items() if rank < RANK["eventlog"]}
+CORE = {module for module, rank in RANK.items() if rank < RANK["databases"]}
 
 
 def imports_of(module: str) -> set[str]:

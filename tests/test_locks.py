@@ -12,43 +12,44 @@ from pathlib import Path
 
 import pytest
 
+from daemon.databases import Sqlite
 from daemon.errors import ClaimwatchError, ConfigError, LogBusy, LogDamaged, Problem, StreamConflict, UnknownKind
 from daemon.locks import holder_of, writer_lock
 
 ROOT = Path(__file__).parent.parent
 HOLD = """
 import sys
-from pathlib import Path
+from daemon.databases import database_at
 from daemon.locks import writer_lock
-with writer_lock(Path(sys.argv[1]), "run"):
+with writer_lock(database_at(sys.argv[1]), "run"):
     print("held", flush=True)
     sys.stdin.read()
 """
 HOLD_WITH_CHILD = """
 import subprocess, sys
-from pathlib import Path
+from daemon.databases import database_at
 from daemon.locks import writer_lock
-with writer_lock(Path(sys.argv[1]), "run"):
+with writer_lock(database_at(sys.argv[1]), "run"):
     subprocess.Popen([sys.executable, "-c", "import sys; print('held', flush=True); sys.stdin.read()"])
     sys.stdin.read()
 """
 ASK = """
 import sys
-from pathlib import Path
+from daemon.databases import database_at
 from daemon.locks import holder_of
 print("asking", flush=True)
 while True:
-    holder_of(Path(sys.argv[1]))
+    holder_of(database_at(sys.argv[1]))
 """
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "claimwatch.sqlite3"
+def database(tmp_path: Path) -> Sqlite:
+    return Sqlite(tmp_path / "claimwatch.sqlite3")
 
 
 @contextmanager
-def process(code: str, database: Path) -> Iterator[subprocess.Popen[str]]:
+def process(code: str, database: Sqlite) -> Iterator[subprocess.Popen[str]]:
     """A process that has said its first word; it has ended when the block is left."""
     running = subprocess.Popen(
         [sys.executable, "-c", code, str(database)],
@@ -70,18 +71,18 @@ def process(code: str, database: Path) -> Iterator[subprocess.Popen[str]]:
         running.wait()
 
 
-def test_nobody_writes_a_log_that_was_never_written(database: Path) -> None:
+def test_nobody_writes_a_log_that_was_never_written(database: Sqlite) -> None:
     assert holder_of(database) is None
-    assert not list(database.parent.iterdir())
+    assert not list(database.path.parent.iterdir())
 
 
-def test_the_holder_is_named_while_it_holds(database: Path) -> None:
+def test_the_holder_is_named_while_it_holds(database: Sqlite) -> None:
     with writer_lock(database, "poll"):
         assert holder_of(database) == f"claimwatch poll (process {os.getpid()})"
     assert holder_of(database) is None
 
 
-def test_a_second_writer_is_refused_and_told_who_holds_the_lock(database: Path) -> None:
+def test_a_second_writer_is_refused_and_told_who_holds_the_lock(database: Sqlite) -> None:
     with (
         writer_lock(database, "run"),
         pytest.raises(LogBusy) as caught,
@@ -92,7 +93,7 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_lock(database: Path) 
     assert caught.value.hint == "Wait for it or stop it; commands that only read work beside it."
 
 
-def test_a_refused_writer_takes_nothing_from_the_holder(database: Path) -> None:
+def test_a_refused_writer_takes_nothing_from_the_holder(database: Sqlite) -> None:
     with writer_lock(database, "run"):
         with pytest.raises(LogBusy), writer_lock(database, "deliver"):
             pass
@@ -101,7 +102,7 @@ def test_a_refused_writer_takes_nothing_from_the_holder(database: Path) -> None:
             pass
 
 
-def test_asking_who_holds_the_lock_takes_it_from_nobody(database: Path) -> None:
+def test_asking_who_holds_the_lock_takes_it_from_nobody(database: Sqlite) -> None:
     with writer_lock(database, "run"):
         holder_of(database)
         with pytest.raises(LogBusy), writer_lock(database, "poll"):
@@ -111,14 +112,14 @@ def test_asking_who_holds_the_lock_takes_it_from_nobody(database: Path) -> None:
         assert holder_of(database) == f"claimwatch poll (process {os.getpid()})"
 
 
-def test_the_next_writer_is_let_in_and_named_by_its_own_name(database: Path) -> None:
+def test_the_next_writer_is_let_in_and_named_by_its_own_name(database: Sqlite) -> None:
     with writer_lock(database, "a-command-with-a-long-name"):
         pass
     with writer_lock(database, "poll"):
         assert holder_of(database) == f"claimwatch poll (process {os.getpid()})"
 
 
-def test_an_error_lets_go_of_the_lock(database: Path) -> None:
+def test_an_error_lets_go_of_the_lock(database: Sqlite) -> None:
     with pytest.raises(RuntimeError), writer_lock(database, "poll"):
         raise RuntimeError
     assert holder_of(database) is None
@@ -127,25 +128,26 @@ def test_an_error_lets_go_of_the_lock(database: Path) -> None:
 
 
 def test_two_logs_in_one_folder_have_a_lock_each(tmp_path: Path) -> None:
-    with writer_lock(tmp_path / "one.sqlite3", "run"), writer_lock(tmp_path / "two.sqlite3", "poll"):
-        assert holder_of(tmp_path / "one.sqlite3") == f"claimwatch run (process {os.getpid()})"
-        assert holder_of(tmp_path / "two.sqlite3") == f"claimwatch poll (process {os.getpid()})"
+    one, two = Sqlite(tmp_path / "one.sqlite3"), Sqlite(tmp_path / "two.sqlite3")
+    with writer_lock(one, "run"), writer_lock(two, "poll"):
+        assert holder_of(one) == f"claimwatch run (process {os.getpid()})"
+        assert holder_of(two) == f"claimwatch poll (process {os.getpid()})"
 
 
 def test_the_folder_of_the_log_is_made(tmp_path: Path) -> None:
-    with writer_lock(tmp_path / "new" / "folder" / "log.sqlite3", "run"):
+    with writer_lock(Sqlite(tmp_path / "new" / "folder" / "log.sqlite3"), "run"):
         assert (tmp_path / "new" / "folder" / "log.sqlite3.lock").is_file()
 
 
-def test_the_lock_leaves_the_database_file_alone(database: Path) -> None:
+def test_the_lock_leaves_the_database_file_alone(database: Sqlite) -> None:
     with writer_lock(database, "run"):
-        assert not database.exists()
+        assert not database.path.exists()
 
 
 # ── other processes ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_writer_in_another_process_is_named_by_its_number(database: Path) -> None:
+def test_a_writer_in_another_process_is_named_by_its_number(database: Sqlite) -> None:
     with process(HOLD, database) as holder:
         expected = f"claimwatch run (process {holder.pid})"
         assert holder_of(database) == expected
@@ -155,7 +157,7 @@ def test_a_writer_in_another_process_is_named_by_its_number(database: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_holder_frees_the_lock_and_is_not_named_any_more(database: Path, number: signal.Signals) -> None:
+def test_a_killed_holder_frees_the_lock_and_is_not_named_any_more(database: Sqlite, number: signal.Signals) -> None:
     with process(HOLD, database) as holder:
         holder.send_signal(number)
         assert holder.wait() == -number
@@ -164,7 +166,7 @@ def test_a_killed_holder_frees_the_lock_and_is_not_named_any_more(database: Path
             assert holder_of(database) == f"claimwatch poll (process {os.getpid()})"
 
 
-def test_a_child_that_outlives_a_killed_holder_does_not_keep_the_lock(database: Path) -> None:
+def test_a_child_that_outlives_a_killed_holder_does_not_keep_the_lock(database: Sqlite) -> None:
     with process(HOLD_WITH_CHILD, database) as holder:
         holder.kill()
         holder.wait()
@@ -172,7 +174,7 @@ def test_a_child_that_outlives_a_killed_holder_does_not_keep_the_lock(database: 
             assert holder_of(database) == f"claimwatch poll (process {os.getpid()})"
 
 
-def test_a_holder_that_stops_by_itself_frees_the_lock(database: Path) -> None:
+def test_a_holder_that_stops_by_itself_frees_the_lock(database: Sqlite) -> None:
     with process(HOLD, database) as holder:
         assert holder.stdin
         holder.stdin.close()
@@ -180,15 +182,15 @@ def test_a_holder_that_stops_by_itself_frees_the_lock(database: Path) -> None:
         assert holder_of(database) is None
 
 
-def test_a_holder_that_has_not_yet_said_its_name_is_another_command(database: Path) -> None:
+def test_a_holder_that_has_not_yet_said_its_name_is_another_command(database: Sqlite) -> None:
     with writer_lock(database, "run"):
-        database.with_name(database.name + ".lock").write_text("", encoding="utf-8")
+        database.path.with_name(database.path.name + ".lock").write_text("", encoding="utf-8")
         assert holder_of(database) == "another command"
         with pytest.raises(LogBusy, match=r"^another command is writing"), writer_lock(database, "poll"):
             pass
 
 
-def test_a_writer_is_never_refused_because_somebody_asks_who_writes(database: Path) -> None:
+def test_a_writer_is_never_refused_because_somebody_asks_who_writes(database: Sqlite) -> None:
     with writer_lock(database, "run"):
         pass
     refused = 0

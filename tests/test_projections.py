@@ -17,8 +17,9 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from daemon.assembly import rebuild_projections, verify
+from daemon.chain import verify_chain
 from daemon.errors import LogDamaged, StreamConflict, UnknownKind
-from daemon.eventlog import EventLog, head_of, read, sqlite_path, verify_chain
+from daemon.eventlog import EventLog, head_of, read
 from daemon.events import (
     EVENT_TYPES,
     ClaimMatched,
@@ -171,7 +172,7 @@ def some(row: dict[str, Any], *columns: str) -> tuple[Any, ...]:
 
 def snapshot(log: EventLog) -> dict[str, list[tuple[str, ...]]]:
     """Every row of every projection as the database itself would write it in SQL: values and their types."""
-    with closing(sqlite3.connect(sqlite_path(log.url))) as raw:
+    with closing(sqlite3.connect(log.database.path)) as raw:
         return {name: sorted(raw.execute(f'SELECT {_quoted(name)} FROM "{name}"')) for name in TABLES}
 
 
@@ -181,13 +182,13 @@ def _quoted(table: str) -> str:
 
 def meddle(log: EventLog, statement: str, *values: object) -> None:
     """Changes a table behind the program's back, as anybody with the file can."""
-    with closing(sqlite3.connect(sqlite_path(log.url))) as raw, raw:
+    with closing(sqlite3.connect(log.database.path)) as raw, raw:
         assert raw.execute(statement, values).rowcount > 0
 
 
 def break_in(log: EventLog, statement: str) -> None:
     """Changes the log itself, past its triggers."""
-    with closing(sqlite3.connect(sqlite_path(log.url))) as raw, raw:
+    with closing(sqlite3.connect(log.database.path)) as raw, raw:
         raw.execute("DROP TRIGGER event_is_never_changed")
         raw.execute("DROP TRIGGER event_is_never_deleted")
         assert raw.execute(statement).rowcount == 1
@@ -251,7 +252,7 @@ def told_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("told")
     with support.event_log(folder) as log:
         history(log)
-    return sqlite_path(log.url)
+    return log.database.path
 
 
 @pytest.fixture
@@ -450,7 +451,7 @@ def test_a_removed_row_is_named(told: EventLog, table: str, end: str) -> None:
     keys = [column.name for column in TABLES[table].primary_key.columns]
     names = ", ".join(f'"{key}"' for key in keys)
     order = ", ".join(f'"{key}" {end}' for key in keys)
-    with closing(sqlite3.connect(sqlite_path(told.url))) as raw, raw:
+    with closing(sqlite3.connect(told.database.path)) as raw, raw:
         row, *key = raw.execute(f'SELECT rowid, {names} FROM "{table}" ORDER BY {order} LIMIT 1').fetchone()
         raw.execute(f'DELETE FROM "{table}" WHERE rowid = ?', (row,))
     with pytest.raises(LogDamaged) as caught:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from daemon import knowledge, queries
+from daemon.chain import verify_chain
+from daemon.databases import Database
 from daemon.errors import ClaimwatchError
-from daemon.eventlog import EventLog, head_of, read, verify_chain
+from daemon.eventlog import EventLog, head_of, read
 from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
 from daemon.fetching import Changed, Failed, Gone, Unchanged
 from daemon.items import Item
@@ -169,7 +171,7 @@ def test_the_log_stands_in_one_transaction_with_the_poll_cache(begun: Watch) -> 
         def transaction(self, now: datetime) -> Any:
             raise ClaimwatchError("the disk is full")
 
-    log = Full(begun.log.url)
+    log = Full(begun.log.database)
     try:
         with pytest.raises(ClaimwatchError, match="the disk is full"):
             take_in(replace(begun, log=log), begun.rules.feeds[0], changed(PAUSE))
@@ -327,7 +329,7 @@ def test_what_is_told_is_committed(watch: Watch, web: WebServer) -> None:
     seen: list[int] = []
 
     def told(one: Polled) -> None:
-        other = EventLog(watch.log.url)
+        other = EventLog(watch.log.database)
         seen.append(head(other))
         other.close()
 
@@ -381,8 +383,8 @@ def test_a_cancelled_round_leaves_no_task_behind_and_keeps_what_was_taken_in(wat
 class Meddled(EventLog):
     """A log in which somebody else does something just before each of the next writes."""
 
-    def __init__(self, url: str, *meddlings: Callable[[], object]) -> None:
-        super().__init__(url)
+    def __init__(self, database: Database, *meddlings: Callable[[], object]) -> None:
+        super().__init__(database)
         self.meddlings = list(meddlings)
 
     def transaction(self, now: datetime) -> Any:
@@ -393,7 +395,7 @@ class Meddled(EventLog):
 
 def taken_in(watch: Watch, outcome: Any, *meddlings: Callable[[], object]) -> Polled:
     """What an outcome comes to while somebody else meddles."""
-    log = Meddled(watch.log.url, *meddlings)
+    log = Meddled(watch.log.database, *meddlings)
     try:
         return take_in(replace(watch, log=log), watch.rules.feeds[0], outcome)
     finally:

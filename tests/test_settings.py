@@ -533,7 +533,7 @@ def test_sections_with_everything_commented_out_are_empty(tmp_path: Path) -> Non
 def test_an_option_of_null_is_an_option_left_out(tmp_path: Path, null: str) -> None:
     text = f"feeds:\n  a:\n    url: https://a.example/\n    every: {null}\ndatabase: {null}\n"
     loaded = settings(tmp_path, text)
-    assert (loaded.rules.feeds[0].interval_seconds, Path(loaded.database).name) == (900, "claimwatch.sqlite3")
+    assert (loaded.rules.feeds[0].interval_seconds, Path(str(loaded.database)).name) == (900, "claimwatch.sqlite3")
 
 
 def test_null_in_quotes_is_a_word(tmp_path: Path) -> None:
@@ -814,7 +814,7 @@ def test_a_password_file_that_is_not_utf_8_is_a_problem_and_no_crash(tmp_path: P
 def test_the_database_is_a_file_beside_the_state_unless_it_is_named_whole(
     tmp_path: Path, written: str, file: str
 ) -> None:
-    assert settings(tmp_path, f"database: {written}\n").database == f"sqlite:///{tmp_path / file}"
+    assert str(settings(tmp_path, f"database: {written}\n").database) == f"sqlite:///{tmp_path / file}"
 
 
 def test_the_limits_of_a_fetch_are_taken_from_polling(tmp_path: Path) -> None:
@@ -903,7 +903,7 @@ def test_the_state_lies_in_the_users_state_directory_otherwise(elsewhere: Path) 
 
 def test_a_state_given_relatively_is_kept_whole(elsewhere: Path) -> None:
     Path("feeds.yaml").write_text("feeds: {}", encoding="utf-8")
-    assert load(None, Path("st")).database == f"sqlite:///{elsewhere / 'work' / 'st' / 'claimwatch.sqlite3'}"
+    assert str(load(None, Path("st")).database) == f"sqlite:///{elsewhere / 'work' / 'st' / 'claimwatch.sqlite3'}"
 
 
 # ── what is shipped ──────────────────────────────────────────────────────────────────────────────────────────────
