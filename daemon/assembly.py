@@ -12,14 +12,15 @@ from typing import Any
 
 from daemon import queries
 from daemon.chain import verify_chain
+from daemon.databases import Connection
 from daemon.delivery import Post
 from daemon.digests import next_due
 from daemon.errors import ClaimwatchError, LogDamaged
-from daemon.eventlog import Connection, EventLog, Head, copy_events, head_of, last_of_kind
+from daemon.eventlog import EventLog, Head, copy_events, head_of, last_of_kind
 from daemon.events import WatchStarted, WatchStopped, timestamp, timestamp_or_none
 from daemon.fetching import Fetcher, open_fetcher
 from daemon.guard import GuardedTransport
-from daemon.locks import holder_of, writer_lock
+from daemon.locks import Keep, holder_of, writer_lock
 from daemon.mailing import MaildirCarrier, carrier_for
 from daemon.projections import first_difference, rebuild
 from daemon.service import Clock, SystemClock, Watch
@@ -90,7 +91,7 @@ def writing(config: Path | None, state: Path | None, command: str) -> Iterator[I
         raise ClaimwatchError(
             f"the state folder {settings.state} can't be made: {error.strerror}", hint="Name another with --state."
         ) from error
-    with writer_lock(settings.database, command), _opened(settings) as installation:
+    with writer_lock(settings.database, command) as keep, _opened(settings, keep) as installation:
         installation.log.create()
         yield installation
 
@@ -113,8 +114,8 @@ def replaying(config: Path | None, state: Path | None) -> Iterator[Installation]
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[Installation]:
-    log = EventLog(settings.database)
+def _opened(settings: Settings, keep: Keep = lambda: None) -> Iterator[Installation]:
+    log = EventLog(settings.database, keep)
     try:
         yield Installation(settings, log)
     finally:

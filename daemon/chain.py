@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Row, select
 
+from daemon.databases import Connection
 from daemon.errors import LogDamaged
 from daemon.eventlog import (
     BATCH_EVENTS,
     EVENT,
     GENESIS,
     REDACTABLE_KINDS,
-    Connection,
     Head,
     chained,
     sha256_of,
@@ -36,15 +36,15 @@ def verify_chain(connection: Connection) -> Head:
     redacted = _redacted_hashes(connection)
     head, versions = Head(0, GENESIS), dict[str, int]()
     query = select(EVENT).order_by(EVENT.c.position).execution_options(yield_per=BATCH_EVENTS)
-    for row in connection.execute(query):
-        expected = versions.get(row.stream, 0) + 1
-        if fault := _fault(row, head, expected, redacted):
-            raise LogDamaged(
-                f"event {row.position} ({row.stream} version {row.version}, {row.kind}): {fault}",
-                hint="Restore the log from a backup, and keep this file: it shows what was changed.",
-            )
-        versions[row.stream] = row.version
-        head = Head(row.position, row.chain)
+    with connection.execute(query) as rows:
+        for row in rows:
+            if fault := _fault(row, head, versions.get(row.stream, 0) + 1, redacted):
+                raise LogDamaged(
+                    f"event {row.position} ({row.stream} version {row.version}, {row.kind}): {fault}",
+                    hint="Restore the log from a backup, and keep this file: it shows what was changed.",
+                )
+            versions[row.stream] = row.version
+            head = Head(row.position, row.chain)
     return head
 
 

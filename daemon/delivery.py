@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daemon import queries
+from daemon.databases import Connection
 from daemon.digests import DigestView, MatchToTell, compose, digest_id, due_times, message_id, next_due
 from daemon.errors import ClaimwatchError, StreamConflict
-from daemon.eventlog import Connection, head_of
+from daemon.eventlog import head_of
 from daemon.events import (
     Coverage,
     DeliveryAccepted,

@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
-import sqlalchemy
 from sqlalchemy import Engine, Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, LargeBinary, SQLModel, UniqueConstraint
 
-from daemon.databases import Database, database_at, database_errors
+from daemon.databases import Connection, Database, database_at, database_errors
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.events import (
     ItemRedacted,
@@ -37,9 +36,6 @@ from daemon.events import (
     to_payload,
 )
 from daemon.rules import canonical_json
-
-Connection: TypeAlias = sqlalchemy.Connection
-"""What every read and write is given: the layers above ask through it and know no SQLAlchemy."""
 
 GENESIS = "0" * 64
 """What the first event's chain builds on."""
@@ -137,10 +133,14 @@ class Transaction:
 
 
 class EventLog:
-    """The log in one database, which may be named by its URL."""
+    """The log in one database, which may be named by its URL.
 
-    def __init__(self, database: Database | str) -> None:
+    `keep` is called before each write: a lock that can be lost is taken again there (see `locks`).
+    """
+
+    def __init__(self, database: Database | str, keep: Callable[[], None] = lambda: None) -> None:
         self.database = database_at(database) if isinstance(database, str) else database
+        self._keep = keep
         self._engines = self.database.engines()
 
     def create(self) -> None:
@@ -153,6 +153,7 @@ class EventLog:
     @contextmanager
     def transaction(self, now: datetime) -> Iterator[Transaction]:
         """The writer's turn: all that happens inside is committed together, or not at all."""
+        self._keep()
         with self._begun(self._engines.writing) as connection:
             yield Transaction(connection, now)
 
@@ -230,8 +231,9 @@ def head_of(connection: Connection) -> Head:
 def copy_events(source: Connection, target: Connection) -> None:
     """Copies the log as it is into an empty one."""
     query = select(EVENT).order_by(EVENT.c.position).execution_options(yield_per=BATCH_EVENTS)
-    for rows in source.execute(query).partitions():
-        target.execute(insert(EVENT), [dict(row._mapping) for row in rows])
+    with source.execute(query) as found:
+        for rows in found.partitions():
+            target.execute(insert(EVENT), [dict(row._mapping) for row in rows])
 
 
 def _row(position: int, new: NewEvent, version: int, now: datetime, chain: str) -> dict[str, Any]:

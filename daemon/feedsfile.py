@@ -7,7 +7,7 @@ that `schemas` makes of these classes are for people who edit the files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +18,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from daemon.claims import ClaimKind
+from daemon.databases import database_at
 from daemon.digests import ascii_host
 from daemon.rules import Stance, WhenEmpty
 from daemon.words import tokenise
@@ -127,6 +128,11 @@ def _word(text: str) -> str:
     return text
 
 
+def _database_url(address: str) -> str:
+    database_at(address)
+    return address
+
+
 def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -153,6 +159,10 @@ def _written(pattern: str, *examples: str) -> WithJsonSchema:
 
 _DURATION = _written(r"^\s*\d+\s*[smhd]\s*$", "15m", "6h", "1d")
 _URL = _written(r"^[hH][tT][tT][pP][sS]?://\S+$", "https://example.org/rss.xml")
+_DATABASE_URL = _written(
+    r"^(sqlite(\+pysqlite)?:///.+|postgres(ql(\+psycopg)?)?://.+)$",
+    *("sqlite:///claimwatch.sqlite3", "postgresql://USER@HOST/DATABASE"),
+)
 _DAY = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 Interval = Annotated[int, BeforeValidator(_duration), AfterValidator(_interval), _DURATION]
@@ -163,6 +173,7 @@ MostBytes = Annotated[int, Field(ge=10_000)]
 Hosts = Annotated[
     list[Annotated[str, AfterValidator(_host)]], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])
 ]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url), _DATABASE_URL]
 Zone = Annotated[str, AfterValidator(_zone), _written(r"^\S+$", "UTC", "Europe/Kyiv")]
 Clock = Annotated[str, AfterValidator(_clock), _written(r"^([01]?\d|2[0-3]):[0-5]\d$", "07:30")]
 Cron = Annotated[str, AfterValidator(_cron), _written(r"^\s*\S+(\s+\S+){4}\s*$", "30 7 * * 1-5")]
@@ -179,16 +190,19 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-def _or_bare_url(schema: dict[str, Any]) -> None:
-    mapping = dict(schema)
-    schema.clear()
-    schema |= {"description": mapping.pop("description"), "anyOf": [_URL.json_schema, mapping]}
+def _or_bare(url: WithJsonSchema) -> Callable[[dict[str, Any]], None]:
+    def extend(schema: dict[str, Any]) -> None:
+        mapping = dict(schema)
+        schema.clear()
+        schema |= {"description": mapping.pop("description"), "anyOf": [url.json_schema, mapping]}
+
+    return extend
 
 
 class FeedEntry(_Strict):
     """A feed: `key: https://…`, or with options."""
 
-    model_config = ConfigDict(json_schema_extra=_or_bare_url)
+    model_config = ConfigDict(json_schema_extra=_or_bare(_URL))
 
     url: Url
     """Its address, whole, with https:// before it."""
@@ -328,6 +342,22 @@ def _or_nothing(schema: dict[str, Any]) -> None:
             section["anyOf"] = [{"$ref": section.pop("$ref")}, {"type": "null"}]
 
 
+class DatabaseEntry(_Strict):
+    """Where the log is: `database: URL`, or with the file that holds the password."""
+
+    model_config = ConfigDict(json_schema_extra=_or_bare(_DATABASE_URL))
+
+    url: DatabaseUrl = Field(repr=False)
+    """sqlite:///FILE or postgresql://USER@HOST/DATABASE."""
+    password_file: Path | None = None
+    """The file that holds the password of a PostgreSQL user, and nothing else."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return {"url": value} if isinstance(value, str) else value
+
+
 class FeedsFile(_Strict):
     """feeds.yaml: what claimwatch watches, and whom it tells."""
 
@@ -345,7 +375,7 @@ class FeedsFile(_Strict):
     """How digests leave: into a Maildir, or by a mail server."""
     polling: Annotated[PollingEntry, BeforeValidator(_none_is_empty)] = PollingEntry()
     """How often and within which limits feeds are asked."""
-    database: str | None = None
+    database: DatabaseEntry | None = None
     """The log's address; without it, claimwatch.sqlite3 in the state directory."""
 
 

@@ -1,25 +1,57 @@
-"""One writer per log: a lock on a file beside the database, which says who holds it.
+"""One writer per log: a lock that says who holds it, and that ends with its holder, however that dies.
 
-The lock belongs to the open file, so the kernel lets go of it however its holder dies.
+For SQLite it is a lock on a file beside the database, which the kernel takes back. For PostgreSQL it is an advisory
+lock of a session that does nothing else and bears its holder's name; the server takes it back when the connection ends.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
-from daemon.databases import Database
+from daemon.databases import LOCKS, WRITER, Connection, Database, Postgresql, Sqlite, database_errors
 from daemon.errors import ClaimwatchError, LogBusy
+
+Keep: TypeAlias = Callable[[], None]
+"""To be called before each write: makes sure that the lock is still held. Raises LogBusy where it went to another."""
+
+_WAITS = (0, *[0.05] * 20)
+"""A second in all: `holder_of` holds a file's lock for an instant, and a server sees a writer's end a little late."""
+_LONGEST_NAME_BYTES = 63
+"""What PostgreSQL keeps of an application's name."""
 
 
 @contextmanager
-def writer_lock(database: Database, command: str) -> Iterator[None]:
+def writer_lock(database: Database, command: str) -> Iterator[Keep]:
     """Holds the log's lock for `command`. Raises LogBusy, naming the holder, when somebody else has it."""
+    held = _file_lock(database, command) if isinstance(database, Sqlite) else _session_lock(database, command)
+    with held as keep:
+        yield keep
+
+
+def holder_of(database: Database) -> str | None:
+    """Who writes this log now, as `claimwatch COMMAND (process N)`; None when nobody does."""
+    return _file_holder(database) if isinstance(database, Sqlite) else _session_holder(database)
+
+
+def _busy(holder: str | None, database: Database) -> LogBusy:
+    return LogBusy(
+        f"{holder or 'another command'} is writing this log ({database})",
+        hint="Wait for it or stop it; commands that only read work beside it.",
+    )
+
+
+# ── a file beside an SQLite database ─────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _file_lock(database: Sqlite, command: str) -> Iterator[Keep]:
     path = _lock_file(database)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,21 +62,16 @@ def writer_lock(database: Database, command: str) -> Iterator[None]:
     with file:
         if not _taken(file):
             file.seek(0)
-            holder = file.read().strip() or "another command"
-            raise LogBusy(
-                f"{holder} is writing this log ({database})",
-                hint="Wait for it or stop it; commands that only read work beside it.",
-            )
+            raise _busy(file.read().strip(), database)
         file.truncate(0)
         file.write(f"claimwatch {command} (process {os.getpid()})\n")
         file.flush()
-        yield
+        yield lambda: None  # an open file's lock is never lost
         file.truncate(0)
 
 
 def _taken(file: IO[str]) -> bool:
-    """Takes the lock; tries for a second, because `holder_of` holds it for an instant to find out."""
-    for wait in (0, *[0.05] * 20):
+    for wait in _WAITS:
         time.sleep(wait)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,8 +81,7 @@ def _taken(file: IO[str]) -> bool:
     return False
 
 
-def holder_of(database: Database) -> str | None:
-    """Who writes this log now, as `claimwatch COMMAND (process N)`; None when nobody does."""
+def _file_holder(database: Sqlite) -> str | None:
     path = _lock_file(database)
     if not path.is_file():
         return None
@@ -67,5 +93,67 @@ def holder_of(database: Database) -> str | None:
     return None
 
 
-def _lock_file(database: Database) -> Path:
+def _lock_file(database: Sqlite) -> Path:
     return database.path.with_name(database.path.name + ".lock")
+
+
+# ── a session of a PostgreSQL server ─────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _session_lock(database: Postgresql, command: str) -> Iterator[Keep]:
+    host = socket.gethostname().encode("ascii", "replace").decode()
+    name = f"claimwatch {command} (process {os.getpid()} on {host}"[: _LONGEST_NAME_BYTES - 1] + ")"
+    with closing(_SessionLock(database, name)) as lock:
+        lock.keep()
+        yield lock.keep
+
+
+class _SessionLock:
+    """The lock as long as its session lasts. A server that was restarted knows nothing of it: then it is taken anew."""
+
+    def __init__(self, database: Postgresql, name: str) -> None:
+        self._database = database
+        self._name = name
+        self._session = ExitStack()
+        self._connection: Connection | None = None
+
+    def keep(self) -> None:
+        if self._connection and _answers(self._connection, self._database):
+            return
+        self.close()
+        self._connection = self._session.enter_context(self._database.session(self._name))
+        with database_errors(self._database):
+            for wait in _WAITS:
+                time.sleep(wait)
+                if self._connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({LOCKS}, {WRITER})").scalar():
+                    return
+        self.close()
+        raise _busy(_session_holder(self._database), self._database)
+
+    def close(self) -> None:
+        self._connection = None
+        self._session.close()
+
+
+def _answers(connection: Connection, database: Postgresql) -> bool:
+    try:
+        with database_errors(database):
+            connection.exec_driver_sql("SELECT 1")
+    except ClaimwatchError:
+        return False
+    return True
+
+
+def _session_holder(database: Postgresql) -> str | None:
+    with database.session("claimwatch") as connection:
+        holder: str | None = connection.exec_driver_sql(_HOLDER, {"locks": LOCKS, "writer": WRITER}).scalar()
+    return holder
+
+
+_HOLDER = """
+SELECT coalesce(nullif(application_name, ''), 'another command')
+FROM pg_locks JOIN pg_stat_activity USING (pid) JOIN pg_database ON pg_database.oid = pg_locks.database
+WHERE locktype = 'advisory' AND classid = %(locks)s AND objid = %(writer)s AND objsubid = 2 AND granted
+  AND pg_database.datname = current_database()
+"""

@@ -12,10 +12,19 @@ from platformdirs import user_config_path, user_state_path
 
 import daemon
 from daemon.claims import Claim, Seed
-from daemon.credentials import feed_secrets
-from daemon.databases import Database, Sqlite
+from daemon.credentials import feed_secrets, find_secret, read_secret
+from daemon.databases import Database, Sqlite, database_at
 from daemon.errors import ConfigError, Problem
-from daemon.feedsfile import ClaimEntry, DigestEntry, FeedsFile, MailEntry, SeedFile, SmtpEntry, term_lines
+from daemon.feedsfile import (
+    ClaimEntry,
+    DatabaseEntry,
+    DigestEntry,
+    FeedsFile,
+    MailEntry,
+    SeedFile,
+    SmtpEntry,
+    term_lines,
+)
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.terms import TermError, parse_term
 from daemon.yamlfiles import YamlFile, nearest, raise_problems, read_yaml, validate
@@ -97,7 +106,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
     _check_terms(file, file.values)
     _check_claims(file, entries, seed_files)
     _check_recipients(file, entries)
-    database = _database(file, entries, state)
+    database = _database(file, entries.database, path.parent, state)
     mail = _mail(file, entries.mail, path.parent, state)
     secrets = feed_secrets(file, entries.feeds, path.parent)
     templates, template_files = load_templates(path.parent / "alerts")
@@ -266,14 +275,26 @@ def _check_recipients(file: YamlFile, entries: FeedsFile) -> None:
             file.problem(("digests", name), f"the digest {name!r} goes to nobody", hint, at_key=True)
 
 
-def _database(file: YamlFile, entries: FeedsFile, state: Path) -> Database:
-    if entries.database is None:
+def _database(file: YamlFile, entry: DatabaseEntry | None, beside: Path, state: Path) -> Database:
+    if entry is None:
         return Sqlite(state / "claimwatch.sqlite3")
-    path = entries.database.removeprefix("sqlite:///")
-    if path == entries.database or not path:
-        hint = "Leave the line out for a file in the state directory, or write sqlite:///FILE."
-        file.problem(("database",), f"{entries.database!r} is no SQLite address", hint)
-    return Sqlite(state / path)
+    database = database_at(entry.url)
+    where: tuple[str, ...] = ("database", "password_file")
+    if isinstance(database, Sqlite):
+        if entry.password_file:
+            file.problem(where, "an SQLite file has no password", "Take the line out.")
+        return Sqlite(state / database.path)
+    if entry.password_file is None:
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        credential = Path(credentials) / "database-password" if credentials else None
+        if database.wants_password and credential and credential.is_file():
+            return database.with_password(read_secret(file, credential, ("database",)))
+        return database
+    if not database.wants_password:
+        hint = "Write postgresql://USER@HOST/DATABASE: the user's name in the address, the password in the file alone."
+        file.problem(where, "a password file beside an address with a password, or without a user", hint)
+        return database
+    return database.with_password(read_secret(file, find_secret(entry.password_file, beside), where))
 
 
 def _mail(file: YamlFile, entry: MailEntry, beside: Path, state: Path) -> Mail:

@@ -9,6 +9,7 @@ import pytest
 
 from daemon.eventlog import EventLog
 from daemon.service import Watch
+from tests.databases import ON_BOTH, AnyDatabase, database_of
 from tests.support import WebServer, event_log, watching
 
 
@@ -17,6 +18,13 @@ def log(tmp_path: Path) -> Iterator[EventLog]:
     """An empty log."""
     with event_log(tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture(params=ON_BOTH)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyDatabase]:
+    """An empty database of each kind that a log can stand in."""
+    with database_of(request.param, tmp_path) as one:
+        yield one
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The contract of the log, the same on every kind of database it can stand in.
 
-A new kind is one more `Database` in `DATABASES`. What SQL alone can't say the same everywhere (settings, files,
-`INSERT OR REPLACE`) is at the end, for its own kind.
+What SQL alone can't say the same everywhere (settings, files, `INSERT OR REPLACE`) is at the end, for SQLite, and in
+`test_postgresql.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -54,6 +54,7 @@ from daemon.events import (
     to_payload,
 )
 from daemon.rules import canonical_json
+from tests.databases import SqliteDatabase, AnyDatabase
 
 NOON = datetime(2025, 3, 19, 12, 0, tzinfo=UTC)
 BLANK = {"title": "", "summary": "", "content": "", "author": None}
@@ -61,47 +62,8 @@ COLUMNS = ("position", "stream", "version", "kind", "at", "payload", "payload_sh
 ROOT = Path(__file__).parent.parent
 
 
-class Database(Protocol):
-    """A database for one test, and the two things that each kind does in its own way."""
-
-    url: str
-
-    def break_in(self, *statements: tuple[str, dict[str, Any]]) -> None:
-        """Runs statements in one transaction past the triggers, as somebody with the password or the file can."""
-
-    def triggers(self) -> int:
-        """How many triggers guard the log."""
-
-
-class SqliteDatabase:
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "claimwatch.sqlite3"
-        self.url = f"sqlite:///{self.file}"
-
-    def break_in(self, *statements: tuple[str, dict[str, Any]]) -> None:
-        with closing(sqlite3.connect(self.file)) as raw, raw:
-            for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-                raw.execute(f"DROP TRIGGER {name}")
-            for statement, values in statements:
-                assert raw.execute(statement, values).rowcount > 0
-
-    def triggers(self) -> int:
-        with closing(sqlite3.connect(self.file)) as raw:
-            count: int = raw.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'").fetchone()[0]
-        return count
-
-
-DATABASES = {"sqlite": SqliteDatabase}
-
-
-@pytest.fixture(params=sorted(DATABASES))
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    """An empty database of each kind."""
-    return DATABASES[request.param](tmp_path)
-
-
 @pytest.fixture
-def log(database: Database) -> Iterator[EventLog]:
+def log(database: AnyDatabase) -> Iterator[EventLog]:
     """An empty log in each kind of database."""
     opened = EventLog(database.url)
     opened.create()
@@ -271,7 +233,7 @@ def test_the_head_is_the_last_position_and_its_chain(log: EventLog) -> None:
         assert head_of(connection) == Head(8, last["chain"]) == verify_chain(connection)
 
 
-def test_a_log_made_twice_keeps_what_it_holds(log: EventLog, database: Database) -> None:
+def test_a_log_made_twice_keeps_what_it_holds(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     guards = database.triggers()
     assert guards > 0
@@ -308,7 +270,7 @@ def test_an_event_that_was_decided_on_another_version_is_a_conflict(log: EventLo
     assert len(everything(log)) == 8
 
 
-def test_two_writers_that_both_saw_the_same_item_cannot_both_record_it(log: EventLog, database: Database) -> None:
+def test_two_writers_that_both_saw_the_same_item_cannot_both_record_it(log: EventLog, database: AnyDatabase) -> None:
     with closing(EventLog(database.url)) as other:
         append(log, NewEvent("item/1", seen("one"), after_version=0))
         with pytest.raises(StreamConflict, match=r"item/1 is at version 1, not 0"):
@@ -417,7 +379,7 @@ def test_a_streams_version_is_that_of_its_last_event(log: EventLog) -> None:
         assert [version_of(connection, one) for one in ("item/1", "item/2", "item/3")] == [2, 1, 0]
 
 
-def test_an_event_of_an_unknown_kind_is_not_passed_over(log: EventLog, database: Database) -> None:
+def test_an_event_of_an_unknown_kind_is_not_passed_over(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     database.break_in(("UPDATE event SET kind = 'item_dreamt' WHERE position = 4", {}))
     with pytest.raises(UnknownKind, match="event 4 is of the kind 'item_dreamt'"):
@@ -562,7 +524,7 @@ def test_an_item_can_be_redacted_again_when_it_was_revised_since(log: EventLog) 
 
 
 @pytest.mark.parametrize("position", [3, 6])
-def test_what_is_slipped_in_after_a_redaction_shows(log: EventLog, database: Database, position: int) -> None:
+def test_what_is_slipped_in_after_a_redaction_shows(log: EventLog, database: AnyDatabase, position: int) -> None:
     told(log)
     redact(log, "item/1")
     forged = to_payload(seen("forged") if position == 3 else revised("forged"))
@@ -573,7 +535,7 @@ def test_what_is_slipped_in_after_a_redaction_shows(log: EventLog, database: Dat
         verify(log)
 
 
-def test_the_text_put_back_after_a_redaction_shows(log: EventLog, database: Database) -> None:
+def test_the_text_put_back_after_a_redaction_shows(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     original = bytes(rows(log)[2]["payload"])
     redact(log, "item/1")
@@ -602,7 +564,7 @@ def test_the_redaction_itself_can_not_be_altered(log: EventLog) -> None:
     assert refuses(log, "UPDATE event SET payload = :payload WHERE position = 9", {"payload": b"{}"})
 
 
-def test_a_redaction_reaches_no_event_of_another_stream(log: EventLog, database: Database) -> None:
+def test_a_redaction_reaches_no_event_of_another_stream(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     forged = canonical_json({"reason": "forged"})
     sha256 = hashlib.sha256(forged).hexdigest()
@@ -647,7 +609,9 @@ UPDATE = "UPDATE event SET {} = :value WHERE position = :position"
 
 @pytest.mark.parametrize("position", [1, 4, 8])
 @pytest.mark.parametrize("column", OTHER)
-def test_an_altered_column_is_found_at_its_event(log: EventLog, database: Database, column: str, position: int) -> None:
+def test_an_altered_column_is_found_at_its_event(
+    log: EventLog, database: AnyDatabase, column: str, position: int
+) -> None:
     told(log)
     database.break_in((UPDATE.format(column), {"value": OTHER[column], "position": position}))
     with pytest.raises(LogDamaged, match=rf"^event {position} \(") as caught:
@@ -669,7 +633,7 @@ def test_an_altered_column_is_found_at_its_event(log: EventLog, database: Databa
     ],
 )
 def test_what_is_wrong_with_an_altered_event_is_said(
-    log: EventLog, database: Database, column: str, value: object, fault: str
+    log: EventLog, database: AnyDatabase, column: str, value: object, fault: str
 ) -> None:
     told(log)
     database.break_in((UPDATE.format(column), {"value": value, "position": 4}))
@@ -677,7 +641,7 @@ def test_what_is_wrong_with_an_altered_event_is_said(
         verify(log)
 
 
-def test_a_payload_altered_together_with_its_hash_breaks_the_chain(log: EventLog, database: Database) -> None:
+def test_a_payload_altered_together_with_its_hash_breaks_the_chain(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     forged = to_payload(seen("forged"))
     values = {"payload": forged, "sha256": hashlib.sha256(forged).hexdigest()}
@@ -686,7 +650,7 @@ def test_a_payload_altered_together_with_its_hash_breaks_the_chain(log: EventLog
         verify(log)
 
 
-def test_the_first_of_several_bad_events_is_named(log: EventLog, database: Database) -> None:
+def test_the_first_of_several_bad_events_is_named(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     database.break_in(*((UPDATE.format("chain"), {"value": "0" * 64, "position": one}) for one in (7, 4, 6)))
     with pytest.raises(LogDamaged, match=r"^event 4 "):
@@ -699,7 +663,7 @@ def test_the_first_of_several_bad_events_is_named(log: EventLog, database: Datab
     ids=str,
 )
 def test_the_event_behind_a_removed_one_is_named(
-    log: EventLog, database: Database, removed: tuple[int, ...], named: int
+    log: EventLog, database: AnyDatabase, removed: tuple[int, ...], named: int
 ) -> None:
     told(log)
     database.break_in(*(("DELETE FROM event WHERE position = :one", {"one": one}) for one in removed))
@@ -708,7 +672,7 @@ def test_the_event_behind_a_removed_one_is_named(
         verify(log)
 
 
-def test_a_hole_that_was_closed_up_shows(log: EventLog, database: Database) -> None:
+def test_a_hole_that_was_closed_up_shows(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     close_up = [("UPDATE event SET position = position - 1 WHERE position = :one", {"one": one}) for one in range(5, 9)]
     database.break_in(("DELETE FROM event WHERE position = 4", {}), *close_up)
@@ -717,7 +681,9 @@ def test_a_hole_that_was_closed_up_shows(log: EventLog, database: Database) -> N
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, 2), (3, 4), (2, 8), (5, 6)])
-def test_two_swapped_events_show_at_the_first_of_them(log: EventLog, database: Database, one: int, other: int) -> None:
+def test_two_swapped_events_show_at_the_first_of_them(
+    log: EventLog, database: AnyDatabase, one: int, other: int
+) -> None:
     told(log)
     move = "UPDATE event SET position = :to WHERE position = :from"
     steps = ((one, 99), (other, one), (99, other))
@@ -726,14 +692,14 @@ def test_two_swapped_events_show_at_the_first_of_them(log: EventLog, database: D
         verify(log)
 
 
-def test_an_event_moved_to_the_end_shows(log: EventLog, database: Database) -> None:
+def test_an_event_moved_to_the_end_shows(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     database.break_in(("UPDATE event SET position = 9 WHERE position = 3", {}))
     with pytest.raises(LogDamaged, match=r"^event 4 .*: it should stand at position 3"):
         verify(log)
 
 
-def test_what_was_cut_off_at_the_end_shows_against_a_head_kept_elsewhere(log: EventLog, database: Database) -> None:
+def test_what_was_cut_off_at_the_end_shows_against_a_head_kept_elsewhere(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     kept = verify(log)
     database.break_in(("DELETE FROM event WHERE position > 6", {}))
@@ -742,7 +708,7 @@ def test_what_was_cut_off_at_the_end_shows_against_a_head_kept_elsewhere(log: Ev
 
 
 def test_a_log_rewritten_from_some_event_on_shows_against_a_head_kept_elsewhere(
-    log: EventLog, database: Database
+    log: EventLog, database: AnyDatabase
 ) -> None:
     told(log)
     kept = verify(log)
@@ -757,7 +723,7 @@ def test_a_log_rewritten_from_some_event_on_shows_against_a_head_kept_elsewhere(
     [("payload", b"{}"), ("payload", b"not json"), ("at", "yesterday"), ("at", "2025-03-19T12:00:00")],
 )
 def test_an_altered_redaction_is_found_as_any_other_event(
-    log: EventLog, database: Database, column: str, value: object
+    log: EventLog, database: AnyDatabase, column: str, value: object
 ) -> None:
     told(log)
     redact(log, "item/1")
@@ -766,7 +732,7 @@ def test_an_altered_redaction_is_found_as_any_other_event(
         verify(log)
 
 
-def test_a_bad_event_before_a_bad_redaction_is_named_first(log: EventLog, database: Database) -> None:
+def test_a_bad_event_before_a_bad_redaction_is_named_first(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     redact(log, "item/1")
     database.break_in(
@@ -777,7 +743,7 @@ def test_a_bad_event_before_a_bad_redaction_is_named_first(log: EventLog, databa
         verify(log)
 
 
-def test_a_removed_redaction_leaves_a_payload_that_does_not_fit(log: EventLog, database: Database) -> None:
+def test_a_removed_redaction_leaves_a_payload_that_does_not_fit(log: EventLog, database: AnyDatabase) -> None:
     told(log)
     redact(log, "item/1")
     database.break_in(("DELETE FROM event WHERE position = 9", {}))
@@ -844,7 +810,7 @@ def assert_complete(tail: Tail, log: EventLog, events: int, by_writer: int) -> N
 
 @pytest.mark.parametrize("every_third_rolls_back", [False, True])
 def test_ten_racing_processes_leave_no_hole_and_a_tailing_reader_misses_nothing(
-    log: EventLog, database: Database, every_third_rolls_back: bool
+    log: EventLog, database: AnyDatabase, every_third_rolls_back: bool
 ) -> None:
     code = (
         "import sys; from tests.test_eventlog import race_processes; "
@@ -862,7 +828,7 @@ def test_ten_racing_processes_leave_no_hole_and_a_tailing_reader_misses_nothing(
 
 @pytest.mark.parametrize("every_third_rolls_back", [False, True])
 def test_ten_racing_threads_leave_no_hole_and_a_tailing_reader_misses_nothing(
-    log: EventLog, database: Database, every_third_rolls_back: bool
+    log: EventLog, database: AnyDatabase, every_third_rolls_back: bool
 ) -> None:
     tail = Tail(log)
     threads = [
