@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ from sqlmodel import Field, LargeBinary, SQLModel, UniqueConstraint
 from daemon.databases import Connection, Database, database_at, database_errors
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.events import (
+    Event,
     ItemRedacted,
     NewEvent,
     Recorded,
@@ -97,10 +98,11 @@ class Transaction:
                 raise StreamConflict(f"{new.stream} is at version {versions[new.stream]}, not {new.after_version}")
             position += 1
             versions[new.stream] += 1
-            row = _row(position, new, versions[new.stream], self.now, chain)
+            event, payload = _as_stored(new.event)
+            row = _row(position, new.stream, versions[new.stream], event.kind, self.now, payload, chain)
             chain = row["chain"]
             rows.append(row)
-            recorded.append(Recorded(position, new.stream, row["version"], self.now, new.event))
+            recorded.append(Recorded(position, new.stream, row["version"], self.now, event))
         if rows:
             try:
                 self.connection.execute(insert(EVENT), rows)
@@ -236,18 +238,46 @@ def copy_events(source: Connection, target: Connection) -> None:
             target.execute(insert(EVENT), [dict(row._mapping) for row in rows])
 
 
-def _row(position: int, new: NewEvent, version: int, now: datetime, chain: str) -> dict[str, Any]:
-    payload = to_payload(new.event)
+def _as_stored(event: Event) -> tuple[Event, bytes]:
+    """The event as the log gives it back, and its payload.
+
+    What a table can't hold as text (a NUL on PostgreSQL, half a character anywhere) is written out: `\\x00`, `\\udc80`.
+    So projections are the same everywhere, and a failure whose detail holds such a thing is recorded like any other.
+    """
+    try:
+        payload = to_payload(event)
+    except UnicodeEncodeError:
+        payload = b""
+    if payload and rb"\u0000" not in payload:
+        return event, payload
+    plain = from_payload(event.kind, canonical_json(_written_out(asdict(event))))
+    return plain, to_payload(plain)
+
+
+def _written_out(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+        case dict():
+            return {key: _written_out(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_written_out(inner) for inner in value]
+    return value
+
+
+def _row(
+    position: int, stream: str, version: int, kind: str, now: datetime, payload: bytes, chain: str
+) -> dict[str, Any]:
     digest, at = sha256_of(payload), timestamp(now)
     return {
         "position": position,
-        "stream": new.stream,
+        "stream": stream,
         "version": version,
-        "kind": new.event.kind,
+        "kind": kind,
         "at": at,
         "payload": payload,
         "payload_sha256": digest,
-        "chain": chained(chain, position, new.stream, version, new.event.kind, at, digest),
+        "chain": chained(chain, position, stream, version, kind, at, digest),
     }
 
 

@@ -6,19 +6,23 @@ Those of PostgreSQL are made in the cluster that `CLAIMWATCH_TEST_POSTGRES` name
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from sqlalchemy import Connection, NullPool, create_engine, make_url, text
+from sqlalchemy import Connection, NullPool, Table, create_engine, make_url, text
 
+from daemon.databases import Sqlite
+from daemon.eventlog import EventLog
 from tests.cluster import VARIABLE
 
 Statement = tuple[str, dict[str, Any]]
+Dump = dict[str, list[tuple[str, ...]]]
 
 
 class AnyDatabase(Protocol):
@@ -35,13 +39,16 @@ class AnyDatabase(Protocol):
     def triggers(self) -> int:
         """How many triggers guard the log."""
 
-    def dump(self, table: str, columns: list[str]) -> list[tuple[str, ...]]:
-        """A table's rows as the database itself would write them in SQL: values, and their types where they vary."""
+    def copied(self, folder: Path) -> AbstractContextManager[AnyDatabase]:
+        """Another database with the same in it, for as long as it is needed; a file goes into the folder."""
+
+    def dump(self, tables: Iterable[Table]) -> Dump:
+        """Every row of these tables as the database itself would write it in SQL: values, and types where they vary."""
 
 
 class SqliteDatabase:
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "claimwatch.sqlite3"
+    def __init__(self, file: Path) -> None:
+        self.file = file
         self.url = f"sqlite:///{self.file}"
 
     def meddle(self, *statements: Statement) -> None:
@@ -60,10 +67,15 @@ class SqliteDatabase:
             count: int = raw.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'").fetchone()[0]
         return count
 
-    def dump(self, table: str, columns: list[str]) -> list[tuple[str, ...]]:
-        quoted = ", ".join(f'quote("{column}")' for column in columns)
+    @contextmanager
+    def copied(self, folder: Path) -> Iterator[SqliteDatabase]:
+        copy = folder / self.file.name
+        shutil.copy(self.file, copy)
+        yield SqliteDatabase(copy)
+
+    def dump(self, tables: Iterable[Table]) -> Dump:
         with closing(sqlite3.connect(self.file)) as raw:
-            return sorted(raw.execute(f'SELECT {quoted} FROM "{table}"'))
+            return {table.name: sorted(raw.execute(_quoting(table, "quote"))) for table in tables}
 
 
 class PostgresqlDatabase:
@@ -85,10 +97,18 @@ class PostgresqlDatabase:
             count: int = raw.exec_driver_sql("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal").scalar_one()
         return count
 
-    def dump(self, table: str, columns: list[str]) -> list[tuple[str, ...]]:
-        quoted = ", ".join(f'quote_nullable("{column}")' for column in columns)
+    def copied(self, folder: Path) -> AbstractContextManager[PostgresqlDatabase]:
+        return postgresql(f"TEMPLATE {make_url(self.url).database}")
+
+    def dump(self, tables: Iterable[Table]) -> Dump:
         with _connected(self.url) as raw:
-            return sorted(map(tuple, raw.exec_driver_sql(f'SELECT {quoted} FROM "{table}"').all()))
+            found = {table.name: raw.exec_driver_sql(_quoting(table, "quote_nullable")).all() for table in tables}
+        return {name: sorted(map(tuple, rows)) for name, rows in found.items()}
+
+
+def _quoting(table: Table, function: str) -> str:
+    columns = ", ".join(f'{function}("{column.name}")' for column in table.columns)
+    return f'SELECT {columns} FROM "{table.name}"'
 
 
 @contextmanager
@@ -124,7 +144,14 @@ ON_BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 def database_of(kind: str, folder: Path) -> Iterator[AnyDatabase]:
     """An empty database of a kind."""
     if kind == "sqlite":
-        yield SqliteDatabase(folder)
+        yield SqliteDatabase(folder / "claimwatch.sqlite3")
     else:
         with postgresql() as database:
             yield database
+
+
+def behind(log: EventLog) -> AnyDatabase:
+    """The database that a log stands in."""
+    if isinstance(log.database, Sqlite):
+        return SqliteDatabase(log.database.path)
+    return PostgresqlDatabase(log.database.url.render_as_string(hide_password=False))

@@ -26,6 +26,7 @@ from aiosmtpd.smtp import Envelope, Session
 from daemon.assembly import verify
 from daemon.eventlog import EventLog, read
 from daemon.events import DigestPrepared
+from tests.databases import AnyDatabase
 from tests.support import WebServer, item, rss
 
 KILLS = int(os.environ.get("CLAIMWATCH_KILLS", "2"))
@@ -33,6 +34,7 @@ KILLS = int(os.environ.get("CLAIMWATCH_KILLS", "2"))
 FEEDS = 2
 ITEMS_A_ROUND = 30
 CONFIG = """
+database: {database}
 feeds: {{ {feeds} }}
 claims:
   prisoner-exchange: {{terms: "prisoner exchange"}}
@@ -120,13 +122,17 @@ def message_ids(messages: list[tuple[str, bytes]]) -> dict[tuple[str, str], set[
     return found
 
 
-def test_a_killed_command_loses_nothing_and_repeats_only_the_same_message(tmp_path: Path, web: WebServer) -> None:
+def test_a_killed_command_loses_nothing_and_repeats_only_the_same_message(
+    database: AnyDatabase, tmp_path: Path, web: WebServer
+) -> None:
     seed = random.randrange(10**9)
     (tmp_path / "seed").write_text(str(seed), encoding="utf-8")
     moments = random.Random(seed)
     with mail_server() as (port, mailbox):
         feeds = ", ".join(f"f{feed}: {web.url(f'/{feed}')}" for feed in range(FEEDS))
-        (tmp_path / "feeds.yaml").write_text(CONFIG.format(feeds=feeds, port=port), encoding="utf-8")
+        (tmp_path / "feeds.yaml").write_text(
+            CONFIG.format(database=database.url, feeds=feeds, port=port), encoding="utf-8"
+        )
         served = serve_round(web, 0)
         longest = {
             "poll": how_long(tmp_path, "poll"),
@@ -144,7 +150,7 @@ def test_a_killed_command_loses_nothing_and_repeats_only_the_same_message(tmp_pa
         run_through(tmp_path, "digest", "prepare", "often")
         run_through(tmp_path, "deliver")
 
-    log = EventLog(f"sqlite:///{tmp_path / 'state' / 'claimwatch.sqlite3'}")
+    log = EventLog(database.url)
     try:
         verify(log)
         with log.reading() as connection:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -52,6 +50,7 @@ from daemon.projections import PROJECTIONS, project, record
 from daemon.rules import Rules
 from daemon.tables import PollRow, table_of
 from tests import support
+from tests.databases import ON_BOTH, AnyDatabase, behind, database_of
 from tests.test_events import EXAMPLES
 
 NOON = datetime(2025, 3, 19, 12, 0, tzinfo=UTC)
@@ -172,26 +171,17 @@ def some(row: dict[str, Any], *columns: str) -> tuple[Any, ...]:
 
 def snapshot(log: EventLog) -> dict[str, list[tuple[str, ...]]]:
     """Every row of every projection as the database itself would write it in SQL: values and their types."""
-    with closing(sqlite3.connect(log.database.path)) as raw:
-        return {name: sorted(raw.execute(f'SELECT {_quoted(name)} FROM "{name}"')) for name in TABLES}
+    return behind(log).dump(PROJECTIONS)
 
 
-def _quoted(table: str) -> str:
-    return ", ".join(f'quote("{column.name}")' for column in TABLES[table].columns)
-
-
-def meddle(log: EventLog, statement: str, *values: object) -> None:
-    """Changes a table behind the program's back, as anybody with the file can."""
-    with closing(sqlite3.connect(log.database.path)) as raw, raw:
-        assert raw.execute(statement, values).rowcount > 0
+def meddle(log: EventLog, statement: str, **values: object) -> None:
+    """Changes a table behind the program's back, as anybody with the file or the password can."""
+    behind(log).meddle((statement, values))
 
 
 def break_in(log: EventLog, statement: str) -> None:
     """Changes the log itself, past its triggers."""
-    with closing(sqlite3.connect(log.database.path)) as raw, raw:
-        raw.execute("DROP TRIGGER event_is_never_changed")
-        raw.execute("DROP TRIGGER event_is_never_deleted")
-        assert raw.execute(statement).rowcount == 1
+    behind(log).break_in((statement, {}))
 
 
 def history(log: EventLog) -> None:
@@ -246,20 +236,28 @@ def history(log: EventLog) -> None:
     tell(log, 23, revised("2", "Two, after all"), ("feed/gazette", FeedFailed("tls", "expired", "")))
 
 
-@pytest.fixture(scope="module")
-def told_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the long story, to be copied."""
-    folder = tmp_path_factory.mktemp("told")
-    with support.event_log(folder) as log:
-        history(log)
-    return log.database.path
+@pytest.fixture
+def log(database: AnyDatabase) -> Iterator[EventLog]:
+    """An empty log in each kind of database."""
+    with closing(EventLog(database.url)) as opened:
+        opened.create()
+        yield opened
+
+
+@pytest.fixture(scope="module", params=ON_BOTH)
+def told_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyDatabase]:
+    """A database of each kind with the long story, to be copied."""
+    with database_of(request.param, tmp_path_factory.mktemp("told")) as database:
+        with closing(EventLog(database.url)) as log:
+            log.create()
+            history(log)
+        yield database
 
 
 @pytest.fixture
-def told(told_once: Path, tmp_path: Path) -> Iterator[EventLog]:
+def told(told_once: AnyDatabase, tmp_path: Path) -> Iterator[EventLog]:
     """A log that holds the long story."""
-    shutil.copy(told_once, tmp_path)
-    with support.event_log(tmp_path) as log:
+    with told_once.copied(tmp_path) as database, closing(EventLog(database.url)) as log:
         yield log
 
 
@@ -285,17 +283,18 @@ def test_a_rebuild_makes_the_same_rows_byte_for_byte(told: EventLog) -> None:
     assert snapshot(told) == before
 
 
-def test_a_rebuild_after_each_single_event_changes_nothing(told: EventLog, tmp_path: Path) -> None:
-    with told.reading() as connection:
-        events = list(read(connection))
-    with closing(EventLog(f"sqlite:///{tmp_path}/again.sqlite3")) as again:
-        again.create()
-        for one in events:
-            with again.transaction(one.at) as transaction:
-                record(transaction, [NewEvent(one.stream, one.event)])
-            before = snapshot(again)
-            rebuild_projections(again)
-            assert snapshot(again) == before
+def test_a_rebuild_after_each_single_event_changes_nothing(log: EventLog, tmp_path: Path) -> None:
+    (tmp_path / "told").mkdir()
+    with support.event_log(tmp_path / "told") as told:
+        history(told)
+        with told.reading() as connection:
+            events = list(read(connection))
+    for one in events:
+        with log.transaction(one.at) as transaction:
+            record(transaction, [NewEvent(one.stream, one.event)])
+        before = snapshot(log)
+        rebuild_projections(log)
+        assert snapshot(log) == before
 
 
 def test_a_rebuild_in_an_emptied_database_brings_everything_back(told: EventLog) -> None:
@@ -307,7 +306,7 @@ def test_a_rebuild_in_an_emptied_database_brings_everything_back(told: EventLog)
 
 
 def test_a_rebuild_of_an_empty_log_leaves_empty_tables(log: EventLog) -> None:
-    meddle(log, "INSERT INTO subscription VALUES ('daily', 'r-1', 1, 1, 'x', NULL)")
+    meddle(log, "INSERT INTO subscription VALUES ('daily', 'r-1', TRUE, 1, 'x', NULL)")
     assert rebuild_projections(log) == 0
     assert not any(snapshot(log).values())
 
@@ -400,7 +399,7 @@ def test_the_poll_cache_is_no_projection(told: EventLog) -> None:
     ("statement", "difference"),
     [
         ("UPDATE item SET title = 'x' WHERE id = '3'", "table item, row 3: title is 'x', the log says 'Третя'"),
-        ("UPDATE item SET redacted = 0 WHERE id = '1'", "table item, row 1: redacted is False, the log says True"),
+        ("UPDATE item SET redacted = FALSE WHERE id = '1'", "table item, row 1: redacted is False, the log says True"),
         ("UPDATE item SET published = '' WHERE id = '2'", None),
         ("UPDATE revision SET title = 'x' WHERE position = 7", "table revision, row 7: title is 'x', the log says ''"),
         ("UPDATE match SET lapsed_at = NULL WHERE position = 9", None),
@@ -451,9 +450,10 @@ def test_a_removed_row_is_named(told: EventLog, table: str, end: str) -> None:
     keys = [column.name for column in TABLES[table].primary_key.columns]
     names = ", ".join(f'"{key}"' for key in keys)
     order = ", ".join(f'"{key}" {end}' for key in keys)
-    with closing(sqlite3.connect(told.database.path)) as raw, raw:
-        row, *key = raw.execute(f'SELECT rowid, {names} FROM "{table}" ORDER BY {order} LIMIT 1').fetchone()
-        raw.execute(f'DELETE FROM "{table}" WHERE rowid = ?', (row,))
+    with told.reading() as connection:
+        key = connection.execute(text(f'SELECT {names} FROM "{table}" ORDER BY {order} LIMIT 1')).one()
+    where = " AND ".join(f'"{name}" = :{name}' for name in keys)
+    meddle(told, f'DELETE FROM "{table}" WHERE {where}', **dict(zip(keys, key, strict=True)))
     with pytest.raises(LogDamaged) as caught:
         verify(told)
     assert f"table {table}, row {' / '.join(map(str, key))}: it is missing" in caught.value.message
@@ -462,7 +462,7 @@ def test_a_removed_row_is_named(told: EventLog, table: str, end: str) -> None:
 @pytest.mark.parametrize("id", ["0", "2a", "9"])
 def test_a_row_that_the_log_knows_nothing_of_is_named(told: EventLog, id: str) -> None:
     columns = ", ".join(column.name for column in TABLES["item"].columns if column.name != "id")
-    meddle(told, f"INSERT INTO item (id, {columns}) SELECT ?, {columns} FROM item WHERE id = '2'", id)
+    meddle(told, f"INSERT INTO item (id, {columns}) SELECT :id, {columns} FROM item WHERE id = '2'", id=id)
     with pytest.raises(LogDamaged, match=f"table item, row {id}: it is there"):
         verify(told)
 
