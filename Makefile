@@ -7,7 +7,7 @@ DIR ?=
 COVERAGE ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run demo schemas test lint format pytest test-kill test-corpus test-package bench picture clean
+.PHONY: help run demo schemas test lint format pytest test-pg test-kill test-corpus test-package bench picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ else
 	$(BIN)/pytest -n auto -m "not slow"
 endif
 
+test-pg: $(VENV)/.dev ## what runs on PostgreSQL, in a private cluster (as root, installs Debian's postgresql-15 if missing)
+	$(BIN)/python -m tests.cluster -- $(BIN)/pytest -n auto -m "postgresql and not slow"
+
 test-kill: $(VENV)/.dev ## kill -9 at fifty random moments of poll and deliver
 	CLAIMWATCH_KILLS=50 $(BIN)/pytest -p no:randomly tests/test_kill.py
 
@@ -53,8 +56,8 @@ schemas: $(VENV)/.dev ## make the JSON Schemas of feeds.yaml and seeds anew from
 	$(BIN)/claimwatch schema seed > daemon/start/schemas/seed.schema.json.new
 	mv daemon/start/schemas/seed.schema.json.new daemon/start/schemas/seed.schema.json
 
-bench: $(VENV)/.dev ## what docs/benchmarks.md quotes
-	$(BIN)/python -m benchmarks.straight_path
+bench: $(VENV)/.dev ## what docs/benchmarks.md quotes (PostgreSQL's figures too, where it is installed)
+	$(BIN)/python -m tests.cluster --durable --if-installed -- $(BIN)/python -m benchmarks.straight_path
 
 picture: $(VENV)/.run ## docs/digest.png: the demo's digest in a real browser
 	docs/picture.sh $(BIN)/claimwatch docs/digest.png

@@ -245,28 +245,24 @@ def database_at(address: str) -> Database:
     try:
         url = make_url(address)
     except (ArgumentError, ValueError):
-        raise ValueError(f"no address of a database\n{_SPECIAL_CHARACTERS}") from None
+        hint = _SPECIAL_CHARACTERS if "@" in address else _FORMS
+        raise ValueError(f"no address of a database\n{hint}") from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite_at(url)
     if url.drivername in ("postgresql", "postgresql+psycopg"):
         return _postgresql_at(url)
-    raise ValueError(
-        f"there is no log in {url.drivername}\nLeave the line out for a file in the state directory, or write "
-        "sqlite:///FILE or postgresql://USER@HOST/DATABASE."
-    )
+    raise ValueError(f"there is no log in {url.drivername}\n{_FORMS}")
 
 
 def _sqlite_at(url: URL) -> Sqlite:
     if not url.database or url.database == ":memory:" or url.host or url.query:
-        raise ValueError(
-            "no SQLite file\nLeave the line out for a file in the state directory, or write sqlite:///FILE."
-        )
+        raise ValueError(f"no SQLite file\n{_FORMS}")
     return Sqlite(Path(url.database))
 
 
 def _postgresql_at(url: URL) -> Postgresql:
     if not url.database:
-        raise ValueError("no PostgreSQL database\nWrite postgresql://USER@HOST/DATABASE.")
+        raise ValueError(f"no PostgreSQL database\n{_FORMS}")
     if "@" in (url.host or "") or "@" in url.database:
         raise ValueError(f"no address of a database\n{_SPECIAL_CHARACTERS}")
     if secret := {"password", "sslpassword"} & set(url.query):
@@ -274,6 +270,7 @@ def _postgresql_at(url: URL) -> Postgresql:
     return Postgresql(url.set(drivername="postgresql+psycopg"))
 
 
+_FORMS = "Write sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out for a file in the state directory."
 _SPECIAL_CHARACTERS = "In a user's name and a password, write @ as %40, : as %3A, / as %2F, ? as %3F, % as %25."
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,7 +35,8 @@ POLL_TICK = timedelta(seconds=5)
 MAIL_TICK_AT_LEAST = timedelta(seconds=1)
 MAIL_TICK_AT_MOST = timedelta(seconds=60)
 RULES_TICK = timedelta(seconds=5)
-PAUSE_AFTER_FAULT = timedelta(seconds=30)
+PAUSE_AFTER_FAULT = timedelta(seconds=1)
+LONGEST_PAUSE_AFTER_FAULT = timedelta(seconds=64)
 STOP_GRACE_SECONDS = 4.0
 STEP_CHECK_SECONDS = 5.0
 CLOCK_STEP_SECONDS = 30.0
@@ -64,6 +66,7 @@ class Daemon:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _reason: str = ""
     _rules_seen: object = None
+    _faults: Counter[str] = field(default_factory=Counter)
     _under_way: set[asyncio.Task[object]] = field(default_factory=set)
     _parser: Parser = field(default_factory=Parser)
 
@@ -165,10 +168,16 @@ class Daemon:
         self._rules_seen = _stamp(self.settings)
         try:
             settings, watch, post = self.reload()
+        except ClaimwatchError as error:
+            logger.error("action=rules_refused; the old ones stay in force:\n%s", error)
+            return
+        try:
             # In the log first: rules that are not there are not in force.
             changed = record_rules(watch)
         except ClaimwatchError as error:
-            logger.error("action=rules_refused; the old ones stay in force:\n%s", error)
+            # Nothing is wrong with them: the next look at feeds.yaml takes them up, when the log is there again.
+            self._rules_seen = None
+            logger.error("action=rules_wait; they can't be recorded yet:\n%s", error)
             return
         self.settings, self.watch, self.post = settings, watch, post
         if changed:
@@ -181,16 +190,26 @@ class Daemon:
             self._under_way.add(task)
             try:
                 following = await tick()
+                self._faults[name] = 0
+            except ClaimwatchError as error:
+                logger.error("action=tick_failed tick=%s: %s", name, error)
+                following = self._pause_after_fault(name)
             except Exception:
                 # The one broad except: a tick that fails is told, and tried again.
                 logger.exception("action=tick_failed tick=%s", name)
-                following = PAUSE_AFTER_FAULT
+                following = self._pause_after_fault(name)
             finally:
                 self._under_way.discard(task)
             if not self._stop.is_set():
                 self._arm(scheduler, name, tick, following)
 
         scheduler.add_job(run_and_rearm, "date", run_date=datetime.now(UTC) + pause, id=name, replace_existing=True)
+
+    def _pause_after_fault(self, tick: str) -> timedelta:
+        """Twice as long each time: a server that is away for ten minutes is asked a dozen times, not ten thousand."""
+        self._faults[tick] += 1
+        doublings = min(self._faults[tick] - 1, 10)
+        return min(PAUSE_AFTER_FAULT * (1 << doublings), LONGEST_PAUSE_AFTER_FAULT)
 
     def _rearm(self, scheduler: AsyncIOScheduler, ticks: dict[str, Tick]) -> None:
         for name, tick in ticks.items():

@@ -1,13 +1,14 @@
 """A private PostgreSQL for the tests: begun in a temporary folder on a free loopback port, and ended with them.
 
-    python -m tests.cluster [--durable] -- COMMAND …
+    python -m tests.cluster -- COMMAND …
 
 runs COMMAND with the cluster's address in `CLAIMWATCH_TEST_POSTGRES`. Where PostgreSQL 15 is missing and we are root,
-it is installed from Debian's package. `--durable` keeps fsync on, for measuring; tests do without it.
+it is installed from Debian's package.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import pwd
 import secrets
@@ -122,31 +123,35 @@ def programs() -> Path:
     """Where PostgreSQL's programs are: Debian keeps them out of PATH."""
     if (DEBIAN_PROGRAMS / "initdb").is_file():
         return DEBIAN_PROGRAMS
-    if found := shutil.which("initdb"):
-        return Path(found).resolve().parent
-    raise FileNotFoundError("there is no initdb")
+    found = shutil.which("initdb")
+    if found is None:
+        raise FileNotFoundError("there is no initdb")
+    return Path(found).resolve().parent
+
+
+def is_installed() -> bool:
+    return (DEBIAN_PROGRAMS / "initdb").is_file() or shutil.which("initdb") is not None
 
 
 def install() -> None:
     """Installs PostgreSQL 15 where it is missing. Ends with a message where we may not."""
+    if is_installed():
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        sys.exit(
+            f"These tests need PostgreSQL 15: there is no initdb in PATH nor in {DEBIAN_PROGRAMS}.\n"
+            "  Install it (on Debian: apt-get install postgresql-15), or run this as root."
+        )
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    apt = ["apt-get", "-q", "-y", "--no-install-recommends"]
+    subprocess.run([*apt, "update"], check=True, env=quiet)
+    subprocess.run([*apt, "install", "postgresql-common"], check=True, env=quiet)
+    NO_MAIN_CLUSTER.parent.mkdir(parents=True, exist_ok=True)
+    NO_MAIN_CLUSTER.write_text("create_main_cluster = false\n", encoding="utf-8")
     try:
-        programs()
-    except FileNotFoundError:
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            sys.exit(
-                f"These tests need PostgreSQL 15: there is no initdb in PATH nor in {DEBIAN_PROGRAMS}.\n"
-                "  Install it (on Debian: apt-get install postgresql-15), or run this as root."
-            )
-        quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        apt = ["apt-get", "-q", "-y", "--no-install-recommends"]
-        subprocess.run([*apt, "update"], check=True, env=quiet)
-        subprocess.run([*apt, "install", "postgresql-common"], check=True, env=quiet)
-        NO_MAIN_CLUSTER.parent.mkdir(parents=True, exist_ok=True)
-        NO_MAIN_CLUSTER.write_text("create_main_cluster = false\n", encoding="utf-8")
-        try:
-            subprocess.run([*apt, "install", "postgresql-15"], check=True, env=quiet)
-        finally:
-            NO_MAIN_CLUSTER.unlink()
+        subprocess.run([*apt, "install", "postgresql-15"], check=True, env=quiet)
+    finally:
+        NO_MAIN_CLUSTER.unlink()
 
 
 def _account() -> dict[str, Any]:
@@ -166,17 +171,22 @@ def _free_port() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    options, _, command = (
-        (arguments[: arguments.index("--")], "", arguments[arguments.index("--") + 1 :])
-        if "--" in arguments
-        else ([], "", arguments)
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    parser.add_argument("--durable", action="store_true", help="keep fsync on, for measuring")
+    parser.add_argument(
+        "--if-installed", action="store_true", help="install nothing; go on without where it is missing"
     )
-    if not command or set(options) - {"--durable"}:
-        sys.exit("usage: python -m tests.cluster [--durable] -- COMMAND …")
-    install()
+    parser.add_argument("command", nargs="+", help="what to run")
+    wanted = parser.parse_args(arguments)
+    if not wanted.if_installed:
+        install()
+    elif not is_installed():
+        return subprocess.run(wanted.command, check=False).returncode
+    # A runner that is told to stop must take its server with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with running(durable="--durable" in options) as cluster:
-        return subprocess.run(command, check=False, env=os.environ | {VARIABLE: cluster.address}).returncode
+    with running(durable=wanted.durable) as cluster:
+        environment = os.environ | {VARIABLE: cluster.address}
+        return subprocess.run(wanted.command, check=False, env=environment).returncode
 
 
 if __name__ == "__main__":

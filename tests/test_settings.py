@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.databases import Postgresql
 from daemon.errors import ConfigError, Problem
 from daemon.rules import DigestRule, TermRule, recipient_id
 from daemon.settings import Polling, Settings, Smtp, default_state, find_config, load, shipped
@@ -207,15 +208,45 @@ MISTAKES = {
         *(1, 45, "a user name without a password"),
         "Put it into a file that only this user reads, and name it: password_file: FILE",
     ),
-    "a database that is not SQLite": (
-        "database: postgresql://localhost/claimwatch\n",
-        *(1, 11, "'postgresql://localhost/claimwatch' is no SQLite address"),
-        "Leave the line out for a file in the state directory, or write sqlite:///FILE.",
+    "a database of another kind": (
+        "database: mysql://me:secret@localhost/claimwatch\n",
+        *(1, 11, "database.url: there is no log in mysql"),
+        "Write sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out for a file in the state directory.",
+    ),
+    "a database of another driver": (
+        "database: {url: postgresql+asyncpg://localhost/claimwatch}\n",
+        *(1, 17, "database.url: there is no log in postgresql+asyncpg"),
+        "Write sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out for a file in the state directory.",
     ),
     "a database without a file": (
         "database: 'sqlite:///'\n",
-        *(1, 11, "'sqlite:///' is no SQLite address"),
-        "Leave the line out for a file in the state directory, or write sqlite:///FILE.",
+        *(1, 11, "database.url: no SQLite file"),
+        "Write sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out for a file in the state directory.",
+    ),
+    "a server without a database": (
+        "database: postgresql://localhost\n",
+        *(1, 11, "database.url: no PostgreSQL database"),
+        "Write sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out for a file in the state directory.",
+    ),
+    "a database's password that breaks its address": (
+        "database: postgresql://me:se@cret@localhost/claimwatch\n",
+        *(1, 11, "database.url: no address of a database"),
+        "In a user's name and a password, write @ as %40, : as %3A, / as %2F, ? as %3F, % as %25.",
+    ),
+    "a database's password behind the question mark": (
+        "database: postgresql://localhost/claimwatch?password=secret\n",
+        *(1, 11, "database.url: password stands behind the ?"),
+        "Put the password into a file: password_file: FILE",
+    ),
+    "a password for a file": (
+        "database: {url: 'sqlite:///watch.db', password_file: secret}\n",
+        *(1, 54, "an SQLite file has no password"),
+        "Take the line out.",
+    ),
+    "a database's password file without a user": (
+        "database: {url: 'postgresql://localhost/claimwatch', password_file: secret}\n",
+        *(1, 69, "a password file beside an address with a password, or without a user"),
+        "Write postgresql://USER@HOST/DATABASE: the user's name in the address, the password in the file alone.",
     ),
     "a tab": (
         "feeds:\n\ta: https://a.example/\n",
@@ -343,7 +374,7 @@ database: mysql://x
         (4, 3, "no seed has the claim 'no-such-claim'; its 1 term belongs to no claim"),
         (7, 7, "this term can't be read: this ( is never closed"),
         (9, 30, "no claim 'black-see-group' is watched here"),
-        (10, 11, "'mysql://x' is no SQLite address"),
+        (10, 11, "database.url: there is no log in mysql"),
     ]
 
 
@@ -371,7 +402,7 @@ database: x
         "the digest 'daily' goes to nobody",
         "no claim 'nothing' is watched here",
         "a user name without a password",
-        "'x' is no SQLite address",
+        "database.url: no address of a database",
     ]
 
 
@@ -815,6 +846,54 @@ def test_the_database_is_a_file_beside_the_state_unless_it_is_named_whole(
     tmp_path: Path, written: str, file: str
 ) -> None:
     assert str(settings(tmp_path, f"database: {written}\n").database) == f"sqlite:///{tmp_path / file}"
+
+
+POSTGRESQL = "postgresql://me@db.example:5433/claimwatch?sslmode=require"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_the_database_may_be_one_of_a_postgresql_server(tmp_path: Path, scheme: str) -> None:
+    loaded = settings(tmp_path, f"database: {scheme}://me:p%40ss@db.example/claimwatch\n").database
+    assert isinstance(loaded, Postgresql)
+    assert (loaded.url.username, loaded.url.password, loaded.url.host) == ("me", "p@ss", "db.example")
+
+
+def test_a_databases_password_is_shown_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("p%40ss:word\n", encoding="utf-8")
+    for text in (
+        "database: postgresql://me:p%2540ss:word@db.example:5433/claimwatch?sslmode=require\n",
+        f"database: {{url: '{POSTGRESQL}', password_file: secret}}\n",
+    ):
+        loaded = settings(tmp_path, text)
+        assert isinstance(loaded.database, Postgresql)
+        assert loaded.database.url.password == "p%40ss:word"
+        assert str(loaded.database) == "postgresql://me:***@db.example:5433/claimwatch?sslmode=require"
+        assert "ss:word" not in repr(loaded) + f"{loaded.database}" + str([loaded.database])
+
+
+def test_a_databases_password_comes_from_a_credential_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def password(text: str) -> str | None:
+        database = settings(tmp_path, text).database
+        assert isinstance(database, Postgresql)
+        return database.url.password
+
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    assert password(f"database: {POSTGRESQL}\n") is None
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "database-password").write_text("of systemd\n", encoding="utf-8")
+    (tmp_path / "secret").write_text("of a file", encoding="utf-8")
+    assert password(f"database: {POSTGRESQL}\n") == "of systemd"
+    assert password(f"database: {{url: '{POSTGRESQL}', password_file: secret}}\n") == "of a file"
+    assert password("database: postgresql://me:own@db.example/claimwatch\n") == "own"
+    assert password("database: postgresql:///claimwatch?host=/run/postgresql\n") is None
+
+
+def test_a_databases_password_file_that_is_not_there_is_a_problem_at_its_place(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, f"database:\n  url: {POSTGRESQL}\n  password_file: none\n")
+    assert (found.line, found.column) == (3, 18)
+    assert found.message.endswith("none can't be read: No such file or directory")
 
 
 def test_the_limits_of_a_fetch_are_taken_from_polling(tmp_path: Path) -> None:
