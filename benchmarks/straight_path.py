@@ -1,14 +1,17 @@
 """What the straight path costs beside the least that could do: `make bench`. Each pair is measured in one run.
 
-Documents are made up; every run begins on an empty log in a temporary folder.
+Documents are made up; every run begins on an empty log: an SQLite file in a temporary folder, and beside it a database
+of the PostgreSQL that `CLAIMWATCH_TEST_POSTGRES` names, where it does.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -18,18 +21,22 @@ from pathlib import Path
 import feedparser
 
 from daemon.assembly import rebuild_projections
+from daemon.backtest import VirtualClock
 from daemon.chain import verify_chain
 from daemon.eventlog import EventLog
 from daemon.events import NewEvent, WatchStopped
 from daemon.fetching import Changed
 from daemon.service import Watch, record_rules
-from tests.support import NOW, event_log, feed, item, move_on, rss, rules, take_in, watching
+from tests.cluster import VARIABLE
+from tests.databases import database_of
+from tests.support import NOW, feed, item, move_on, rss, rules, take_in
 
 RUNS = 5
 DOCUMENTS = 60
 ITEMS_IN_A_WINDOW = 30
 NEW_IN_A_WINDOW = 3
 EVENTS = 5_000
+COMMITS = 300
 FEED = feed()
 
 
@@ -59,14 +66,23 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def taking_in(documents: list[bytes]) -> float:
+@contextmanager
+def empty(kind: str) -> Iterator[Watch]:
+    """A watch of one feed over an empty log in a database of this kind."""
+    with folder() as place, database_of(kind, place) as database, closing(EventLog(database.url)) as log:
+        log.create()
+        watch = Watch.over(log, rules(FEED), VirtualClock(NOW))
+        record_rules(watch)
+        yield watch
+
+
+def taking_in(kind: str, documents: list[bytes]) -> float:
     def poll_all(watch: Watch) -> None:
         for number, body in enumerate(documents):
             move_on(watch, timedelta(minutes=15))
             take_in(watch, FEED, Changed(body, str(number), None, None, None))
 
-    with folder() as place, watching(place, rules(FEED)) as watch:
-        record_rules(watch)
+    with empty(kind) as watch:
         return timed(lambda: poll_all(watch))
 
 
@@ -74,12 +90,23 @@ def feedparser_alone(documents: list[bytes]) -> float:
     return timed(lambda: [feedparser.parse(BytesIO(body)) for body in documents])
 
 
-def appending(log: EventLog) -> float:
-    def append() -> None:
+def appending(kind: str) -> float:
+    def append(log: EventLog) -> None:
         with log.transaction(NOW) as transaction:
             transaction.append([NewEvent("watch", WatchStopped(f"reason {number}")) for number in range(EVENTS)])
 
-    return timed(append)
+    with empty(kind) as watch:
+        return timed(lambda: append(watch.log))
+
+
+def committing(kind: str) -> float:
+    def append(log: EventLog) -> None:
+        for number in range(COMMITS):
+            with log.transaction(NOW) as transaction:
+                transaction.append([NewEvent("watch", WatchStopped(f"reason {number}"))])
+
+    with empty(kind) as watch:
+        return timed(lambda: append(watch.log))
 
 
 def plain_inserts(place: Path) -> float:
@@ -96,10 +123,9 @@ def plain_inserts(place: Path) -> float:
         return timed(insert)
 
 
-def rebuilding(documents: list[bytes]) -> tuple[float, float, int]:
+def rebuilding(kind: str, documents: list[bytes]) -> tuple[float, float, int]:
     """Seconds of a rebuild and of a check of the chain, and the number of events."""
-    with folder() as place, watching(place, rules(FEED)) as watch:
-        record_rules(watch)
+    with empty(kind) as watch:
         for number, body in enumerate(documents):
             take_in(watch, FEED, Changed(body, str(number), None, None, None))
         counted: list[int] = []
@@ -121,28 +147,33 @@ def ratio(ours: list[float], theirs: list[float]) -> str:
 
 def main() -> None:
     documents = windows()
-    ours, parser_alone, appended, plain, rebuilt, verified = [], [], [], [], [], []
+    kinds = ["sqlite", "postgresql"] if VARIABLE in os.environ else ["sqlite"]
+    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+    parser_alone, plain = [], []
     events = 0
     for _ in range(RUNS):
-        ours.append(taking_in(documents))
         parser_alone.append(feedparser_alone(documents))
-        with folder() as place, event_log(place) as log:
-            appended.append(appending(log))
+        with folder() as place:
             plain.append(plain_inserts(place))
-        again, checked, events = rebuilding(documents)
-        rebuilt.append(again)
-        verified.append(checked)
+        for kind in kinds:
+            seconds[kind, "taken in"].append(taking_in(kind, documents))
+            seconds[kind, "appended"].append(appending(kind))
+            seconds[kind, "committed"].append(committing(kind))
+            rebuilt, verified, events = rebuilding(kind, documents)
+            seconds[kind, "rebuilt"].append(rebuilt)
+            seconds[kind, "verified"].append(verified)
     print(f"{RUNS} runs; {DOCUMENTS} documents of {ITEMS_IN_A_WINDOW} items, {NEW_IN_A_WINDOW} of them new")
-    print(f"documents parsed, decided, appended, projected  {rates(DOCUMENTS, ours)}")
     print(f"documents through feedparser alone              {rates(DOCUMENTS, parser_alone)}")
-    print(f"  ratio of medians                              {ratio(ours, parser_alone)}")
-    print(f"events appended in one transaction              {rates(EVENTS, appended)}")
     print(f"plain rows by sqlite3 alone                     {rates(EVENTS, plain)}")
-    print(
-        f"  ratio of medians                              {statistics.median(appended) / statistics.median(plain):.2f}"
-    )
-    print(f"events rebuilt into projections                 {rates(events, rebuilt)}")
-    print(f"events whose chain was checked                  {rates(events, verified)}")
+    for kind in kinds:
+        print(f"{kind}:")
+        print(f"documents parsed, decided, appended, projected  {rates(DOCUMENTS, seconds[kind, 'taken in'])}")
+        print(f"  ratio to feedparser alone                     {ratio(seconds[kind, 'taken in'], parser_alone)}")
+        print(f"events appended in one transaction              {rates(EVENTS, seconds[kind, 'appended'])}")
+        print(f"  ratio to plain rows                           {ratio(seconds[kind, 'appended'], plain)}")
+        print(f"events appended in a transaction each           {rates(COMMITS, seconds[kind, 'committed'])}")
+        print(f"events rebuilt into projections                 {rates(events, seconds[kind, 'rebuilt'])}")
+        print(f"events whose chain was checked                  {rates(events, seconds[kind, 'verified'])}")
 
 
 if __name__ == "__main__":

@@ -149,6 +149,7 @@ class EventLog:
         """Makes the tables and triggers where they are missing, in one transaction."""
         with self._begun(self._engines.writing) as connection:
             SQLModel.metadata.create_all(connection)
+            head_of(connection)  # fails where `event` is somebody else's table: it gets none of our triggers
             for guard in self.database.guards:
                 connection.exec_driver_sql(guard)
 

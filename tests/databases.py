@@ -54,7 +54,7 @@ class SqliteDatabase:
     def meddle(self, *statements: Statement) -> None:
         with closing(sqlite3.connect(self.file)) as raw, raw:
             for statement, values in statements:
-                assert raw.execute(statement, values).rowcount > 0
+                assert raw.execute(statement, values).rowcount != 0
 
     def break_in(self, *statements: Statement) -> None:
         with closing(sqlite3.connect(self.file)) as raw, raw:
@@ -85,7 +85,7 @@ class PostgresqlDatabase:
     def meddle(self, *statements: Statement) -> None:
         with _connected(self.url) as raw, raw.begin():
             for statement, values in statements:
-                assert raw.execute(text(statement), values).rowcount > 0
+                assert raw.execute(text(statement), values).rowcount != 0
 
     def break_in(self, *statements: Statement) -> None:
         with _connected(self.url) as raw, raw.begin():

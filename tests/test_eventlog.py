@@ -273,6 +273,14 @@ def test_what_a_database_cannot_hold_as_text_is_written_out_and_loses_nothing(
     assert verify(log).position == 3
 
 
+def test_somebody_elses_table_of_that_name_is_left_alone(database: AnyDatabase) -> None:
+    database.meddle(("CREATE TABLE event (name TEXT)", {}), ("INSERT INTO event VALUES ('a concert')", {}))
+    with closing(EventLog(database.url)) as log, pytest.raises(ClaimwatchError, match=r"can't be used: .*position"):
+        log.create()
+    assert database.triggers() == 0
+    database.meddle(("UPDATE event SET name = 'another concert'", {}))
+
+
 # ── one transaction ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

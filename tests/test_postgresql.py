@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -344,7 +345,7 @@ def test_a_log_goes_on_after_its_server_was_restarted(own_cluster: cluster.Clust
             assert verify_chain(connection).position == 2
 
 
-def test_the_daemon_lives_through_a_restart_of_its_server_and_loses_no_item(
+def test_the_daemon_lives_through_a_restart_of_its_server_and_loses_no_item_and_no_edit(
     own_cluster: cluster.Cluster, tmp_path: Path, web: WebServer
 ) -> None:
     slow = Answer(SWAP, delay_seconds=2)
@@ -352,14 +353,20 @@ def test_the_daemon_lives_through_a_restart_of_its_server_and_loses_no_item(
     with claimwatch(tmp_path, "run") as process, closing(EventLog(own_cluster.address)) as log:
         wait_until(lambda: bool(web.asked))
         own_cluster.stop()
+        with (tmp_path / "feeds.yaml").open("a", encoding="utf-8") as config:
+            config.write("words: {swap: [exchange]}\n")
+        process.send_signal(signal.SIGHUP)
         time.sleep(3)
         own_cluster.start()
-        wait_until(lambda: "claim_matched" in kinds(log))
+        wait_until(lambda: "claim_matched" in kinds(log) and kinds(log).count("rules_changed") == 2)
         process.terminate()
         _, err = process.communicate(timeout=20)
         verify(log)
-        assert kinds(log) == ["watch_started", "rules_changed", "item_seen", "claim_matched", "watch_stopped"]
+        told = ["claim_matched", "item_seen", "rules_changed", "rules_changed", "watch_started", "watch_stopped"]
+        assert sorted(kinds(log)) == told
     assert process.returncode == 0, err
+    assert "action=rules_wait" in err
+    assert "Traceback" not in err
     assert len(web.asked) == 2, "nothing is fetched while there is nowhere to write it down"
     assert 1 <= err.count("action=tick_failed tick=poll") <= 4
     assert own_cluster.password not in err
