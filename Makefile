@@ -32,10 +32,10 @@ format: $(VENV)/.dev ## put the code into its one form
 pytest: $(VENV)/.dev ## the tests of the default run (COVERAGE=yes measures them; it costs a minute and a half)
 ifeq ($(COVERAGE),yes)
 	$(BIN)/coverage erase
-	$(BIN)/pytest -n auto --cov --cov-report= -m "not slow"
+	$(BIN)/pytest -n auto --cov --cov-report= -m "not slow and not postgresql"
 	$(BIN)/coverage report --fail-under=95
 else
-	$(BIN)/pytest -n auto -m "not slow"
+	$(BIN)/pytest -n auto -m "not slow and not postgresql"
 endif
 
 test-pg: $(VENV)/.dev ## what runs on PostgreSQL, in a private cluster (as root, installs Debian's postgresql-15 if missing)
