@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 STATE ?=
 DIR ?=
 COVERAGE ?=
+MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
-.PHONY: help run demo schemas test lint format pytest test-pg test-kill test-corpus test-package bench picture clean
+.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-corpus test-package bench picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,16 +31,14 @@ format: $(VENV)/.dev ## put the code into its one form
 	$(BIN)/ruff check --fix .
 
 pytest: $(VENV)/.dev ## the tests of the default run (COVERAGE=yes measures them; it costs a minute and a half)
-ifeq ($(COVERAGE),yes)
-	$(BIN)/coverage erase
-	$(BIN)/pytest -n auto --cov --cov-report= -m "not slow and not postgresql"
-	$(BIN)/coverage report --fail-under=95
-else
-	$(BIN)/pytest -n auto -m "not slow and not postgresql"
-endif
+	$(if $(MEASURED),$(BIN)/coverage erase)
+	$(BIN)/pytest -n auto $(MEASURED) -m "not slow and not postgresql"
 
 test-pg: $(VENV)/.dev ## what runs on PostgreSQL, in a private cluster (as root, installs Debian's postgresql-15 if missing)
-	$(BIN)/python -m tests.cluster -- $(BIN)/pytest -n auto -m "postgresql and not slow"
+	$(BIN)/python -m tests.cluster -- $(BIN)/pytest -n auto $(MEASURED) -m "postgresql and not slow"
+
+coverage: $(VENV)/.dev ## how much was run by `make test test-pg COVERAGE=yes`; fails below 95 in a hundred
+	$(BIN)/coverage report --fail-under=95
 
 test-kill: $(VENV)/.dev ## kill -9 at fifty random moments of poll and deliver
 	CLAIMWATCH_KILLS=50 $(BIN)/pytest -p no:randomly tests/test_kill.py
