@@ -41,6 +41,7 @@ database: {{url: {url}, password_file: secret}}
 feeds: {{ gazette: {feed} }}
 claims: {{ prisoner-exchange: {{terms: "prisoner exchange"}} }}
 digests: {{ daily: {{at: "07:30"}} }}
+polling: {{allow_private: 127.0.0.1}}
 """
 SWAP = rss(item("Prisoner exchange agreed"))
 
