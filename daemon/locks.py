@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -117,10 +118,15 @@ class _SessionLock:
         self._name = name
         self._session = ExitStack()
         self._connection: Connection | None = None
+        # Polls are taken in beside the event loop, which writes too.
+        self._turn = threading.Lock()
 
     def keep(self) -> None:
-        if self._connection and _answers(self._connection, self._database):
-            return
+        with self._turn:
+            if not (self._connection and _answers(self._connection, self._database)):
+                self._take()
+
+    def _take(self) -> None:
         self.close()
         self._connection = self._session.enter_context(self._database.session(self._name))
         with database_errors(self._database):
