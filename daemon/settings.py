@@ -313,7 +313,7 @@ def _password(file: YamlFile, entry: SmtpEntry, beside: Path) -> str | None:
     if entry.username is None:
         return None
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = beside / entry.password_file if entry.password_file else None
+    path = find_secret(entry.password_file, beside) if entry.password_file else None
     if path is None and credentials:
         path = Path(credentials) / "smtp-password"
     where = ("mail", "smtp", "password_file" if entry.password_file else "username")
@@ -321,12 +321,7 @@ def _password(file: YamlFile, entry: SmtpEntry, beside: Path) -> str | None:
         hint = "Put it into a file that only this user reads, and name it: password_file: FILE"
         file.problem(where, "a user name without a password", hint)
         return None
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        file.problem(where, f"the password file {path} can't be read: {why}")
-        return None
+    return read_secret(file, path, where)
 
 
 def _to(entry: DigestEntry) -> list[str]:

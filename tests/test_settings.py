@@ -820,7 +820,7 @@ def test_a_named_password_file_goes_before_the_credential(tmp_path: Path, monkey
 
 def test_a_password_file_that_is_not_there_is_told_at_its_name(tmp_path: Path) -> None:
     found = problems(tmp_path, "mail: {smtp: {host: m.example, username: me, password_file: none}}\n")
-    message = f"the password file {tmp_path / 'none'} can't be read: No such file or directory"
+    message = f"the file {tmp_path / 'none'} can't be read: No such file or directory"
     assert places(found) == [(1, 61, message)]
 
 
@@ -829,7 +829,7 @@ def test_a_credential_that_is_not_there_is_told_at_the_user_name(
 ) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     found = problems(tmp_path, "mail: {smtp: {host: m.example, username: me}}\n")
-    message = f"the password file {tmp_path / 'smtp-password'} can't be read: No such file or directory"
+    message = f"the file {tmp_path / 'smtp-password'} can't be read: No such file or directory"
     assert places(found) == [(1, 42, message)]
 
 
