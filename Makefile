@@ -8,7 +8,7 @@ COVERAGE ?=
 MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
-.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-corpus test-package bench picture clean
+.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-corpus test-package bench bench-hostile picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,9 @@ schemas: $(VENV)/.dev ## make the JSON Schemas of feeds.yaml and seeds anew from
 
 bench: $(VENV)/.dev ## what docs/benchmarks.md quotes (PostgreSQL's figures too, where it is installed)
 	$(BIN)/python -m tests.cluster --durable --if-installed -- $(BIN)/python -m benchmarks.straight_path
+
+bench-hostile: $(VENV)/.dev ## how long hostile documents hold up the event loop (a few minutes)
+	$(BIN)/python -m benchmarks.hostile_loop
 
 picture: $(VENV)/.run ## docs/digest.png: the demo's digest in a real browser
 	docs/picture.sh $(BIN)/claimwatch docs/digest.png

@@ -37,7 +37,7 @@ from daemon.projections import record
 from daemon.queries import FeedHealth, Subscription, Waiting
 from daemon.rendering import Rendered, pack, render, to_message, unpack
 from daemon.rules import DigestRule
-from daemon.service import Watch
+from daemon.service import Watch, beside_the_loop
 
 logger = logging.getLogger(__name__)
 
@@ -282,18 +282,18 @@ async def _deliver_one(watch: Watch, post: Post, one: Waiting) -> list[Recorded]
     address = post.addresses.get(one.recipient)
     if address is None:
         reason = "the recipient is no longer in feeds.yaml"
-        return _record(watch, [NewEvent(stream, DeliveryRefused(reason), one.version)])
+        return await beside_the_loop(_record, watch, [NewEvent(stream, DeliveryRefused(reason), one.version)])
     begin: list[NewEvent] = []
     if one.state == "started":
         begin.append(NewEvent(stream, DeliveryUncertain(one.attempts), one.version))
     begin.append(NewEvent(stream, DeliveryStarted(attempt, post.carrier.via), one.version + len(begin)))
-    if not (started := _record(watch, begin)):
+    if not (started := await beside_the_loop(_record, watch, begin)):
         return []
     message = unpack(prepared.event.message)
     handover = await post.carrier.hand_over(message, address, prepared.event.message_id, one.prepared_at)
     outcome = _outcome(handover, one, attempt, watch.clock.now())
     logger.debug("action=%s digest=%s attempt=%d", outcome.kind, one.digest, attempt)
-    return _record(watch, [NewEvent(stream, outcome, started[-1].version)])
+    return await beside_the_loop(_record, watch, [NewEvent(stream, outcome, started[-1].version)])
 
 
 def _outcome(

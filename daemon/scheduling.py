@@ -26,7 +26,7 @@ from daemon.errors import ClaimwatchError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
 from daemon.parsing import Parser
 from daemon.projections import record
-from daemon.service import Clock, Polled, SystemClock, Watch, due_feeds, poll, record_rules
+from daemon.service import Clock, Polled, SystemClock, Watch, beside_the_loop, due_feeds, poll, record_rules
 from daemon.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Daemon:
             ticks["watchdog"] = lambda: self._watchdog_tick(watchdog)
         for name, tick in ticks.items():
             self._arm(scheduler, name, tick, timedelta(0))
-        self._listen(asyncio.get_running_loop())
+        self._listen(asyncio.get_running_loop(), lambda: self._look_at_rules(scheduler, ticks["rules"]))
         scheduler.start()
         notify(f"READY=1\nSTATUS=watching {len(self.watch.rules.polled_feeds)} feeds")
         try:
@@ -115,10 +115,10 @@ class Daemon:
         with self.watch.log.transaction(self.clock.now()) as transaction:
             record(transaction, [NewEvent("watch", event)])
 
-    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _listen(self, loop: asyncio.AbstractEventLoop, look_at_rules: Callable[[], None]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, number.name)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, look_at_rules)
 
     async def _until_stopped(self, rearm: Callable[[], None]) -> None:
         """Waits, and looks whether the wall clock jumped: set back two hours, it would silence every job as long."""
@@ -145,7 +145,7 @@ class Daemon:
 
     async def _mail_tick(self) -> timedelta:
         try:
-            prepare_due(self.watch, self.post)
+            await beside_the_loop(prepare_due, self.watch, self.post)
         finally:
             # A digest that can't be prepared holds up no message that already is.
             outcomes = await deliver(self.watch, self.post)
@@ -156,24 +156,24 @@ class Daemon:
 
     async def _rules_tick(self) -> timedelta:
         if _stamp(self.settings) != self._rules_seen:
-            self._reload()
+            await self._reload()
         return RULES_TICK
 
     async def _watchdog_tick(self, pause: timedelta) -> timedelta:
         notify("WATCHDOG=1")
         return pause
 
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
         """Takes up an edited feeds.yaml whole, or keeps the rules in force and says what is wrong with the new ones."""
         self._rules_seen = _stamp(self.settings)
         try:
-            settings, watch, post = self.reload()
+            settings, watch, post = await beside_the_loop(self.reload)
         except ClaimwatchError as error:
             logger.error("action=rules_refused; the old ones stay in force:\n%s", error)
             return
         try:
             # In the log first: rules that are not there are not in force.
-            changed = record_rules(watch)
+            changed = await beside_the_loop(record_rules, watch)
         except ClaimwatchError as error:
             # Nothing is wrong with them: the next look at feeds.yaml takes them up, when the log is there again.
             self._rules_seen = None
@@ -182,6 +182,12 @@ class Daemon:
         self.settings, self.watch, self.post = settings, watch, post
         if changed:
             logger.info("action=rules_changed position=%d", changed.position)
+
+    def _look_at_rules(self, scheduler: AsyncIOScheduler, tick: Tick) -> None:
+        """At once, and also where nothing seems to have changed: somebody asked for it."""
+        self._rules_seen = None
+        if scheduler.get_job("rules"):
+            self._arm(scheduler, "rules", tick, timedelta(0))
 
     def _arm(self, scheduler: AsyncIOScheduler, name: str, tick: Tick, pause: timedelta) -> None:
         async def run_and_rearm() -> None:

@@ -12,8 +12,10 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
 from daemon import knowledge, queries
@@ -43,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_BESIDE = ThreadPoolExecutor(max_workers=2, thread_name_prefix="claimwatch")
+"""Not the loop's own threads: a resolver that does not answer holds each of those for many seconds."""
 
 MOST_TRIES = 10
 """How often a decision is made again when somebody else was first; more than that is no race."""
@@ -155,7 +160,7 @@ async def poll(
                 return results
             done, fetches = await asyncio.wait(fetches, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                results.append(await _in_thread(_take_in_safely, watch, *task.result()))
+                results.append(await beside_the_loop(_take_in_safely, watch, *task.result()))
                 told(results[-1])
     finally:
         for task in fetches:
@@ -192,13 +197,18 @@ def _given_up(outcome: Changed, detail: str) -> Failed:
     return Failed("unreadable", detail, hint, document_sha256=outcome.body_sha256)
 
 
-async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Runs a function beside the event loop, which goes on meanwhile; it is always waited for, also when cancelled."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+async def beside_the_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Runs a function that reads or writes the log in a thread, while the event loop goes on.
+
+    It is always waited for, also when the caller is cancelled: what was begun is finished.
+    """
+    running = asyncio.get_running_loop().run_in_executor(_BESIDE, partial(function, *args, **kwargs))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait({running})
+        if error := running.exception():
+            logger.error("action=failed_while_stopping: %s", error)
         raise
 
 

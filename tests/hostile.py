@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,13 +89,10 @@ def bombs() -> dict[str, Served]:
 
 def poll(served: Mapping[str, Served], folder: Path) -> Round:
     """One `claimwatch poll` over all of these, in a process of its own; its memory is watched from outside."""
-    with _servers(list(served.values())) as urls:
+    with serving(list(served.values())) as urls:
         ids = {f"feed-{number}": name for number, name in enumerate(served)}
-        feeds = "".join(f"  {id}: {url}\n" for id, url in zip(ids, urls, strict=True))
-        hosts = ", ".join(url.split("/")[2].split(":")[0] for url in urls)
         config = folder / "feeds.yaml"
-        text = f"feeds:\n{feeds}polling: {{timeout: 20s, allow_private: [{hosts}]}}\n"
-        config.write_text(text, encoding="utf-8")
+        config.write_text(config_of(urls), encoding="utf-8")
         command = [sys.executable, "-m", "daemon", "poll", "--json", "--config", str(config), "--state", str(folder)]
         began = time.monotonic()
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
@@ -113,6 +110,13 @@ def poll(served: Mapping[str, Served], folder: Path) -> Round:
     assert process.returncode in (0, 1), (folder / "stderr").read_text(encoding="utf-8")
     verdicts = {ids[one["feed"]]: (one["outcome"], str(one["items"]), one.get("reason", "")) for one in told}
     return Round(verdicts, {ids[one["feed"]]: one.get("detail", "") for one in told}, peak, seconds)
+
+
+def config_of(urls: Sequence[str]) -> str:
+    """A feeds.yaml with the feeds `feed-0`, `feed-1` … at these addresses."""
+    feeds = "".join(f"  feed-{number}: {url}\n" for number, url in enumerate(urls))
+    hosts = ", ".join(url.split("/")[2].split(":")[0] for url in urls)
+    return f"feeds:\n{feeds}polling: {{timeout: 20s, allow_private: [{hosts}]}}\n"
 
 
 def _megabytes_of(pid: int) -> float:
@@ -136,7 +140,7 @@ def _children_of(pid: int) -> Iterator[int]:
 
 
 @contextmanager
-def _servers(served: list[Served]) -> Iterator[list[str]]:
+def serving(served: list[Served]) -> Iterator[list[str]]:
     """A server for each, all in one thread, each on a loopback address of its own, so that none waits for another."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
