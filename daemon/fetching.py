@@ -28,6 +28,7 @@ from daemon.guard import AddressRefused
 USER_AGENT = f"claimwatch/{__version__} (feed reader; polls on a schedule, asks conditionally)"
 MOST_REDIRECTS = 5
 LONGEST_RETRY_AFTER = timedelta(days=7)
+_STEP_BYTES = 1 << 20
 _FIND_IT = "Open the address in a browser and find the feed's new one."
 _NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, zlib.error, ValueError, OverflowError, OSError)
 _ACCEPT = (
@@ -261,10 +262,20 @@ async def _read(response: httpx.Response, most_bytes: int) -> bytes:
     received = 0
     async for chunk in response.aiter_raw():
         received += len(chunk)
-        # One byte more than the limit is enough to know; never more than that is made.
-        body += inflate.more(chunk, most_bytes + 1 - len(body)) if inflate else chunk
+        if inflate is None:
+            body += chunk
         if max(len(body), received) > most_bytes:
             raise TooLarge(most_bytes)
+        while inflate and not inflate.junk:
+            made = inflate.some(chunk)
+            body += made
+            if len(body) > most_bytes:
+                raise TooLarge(most_bytes)
+            chunk = inflate.rest
+            if not chunk and len(made) < _STEP_BYTES:
+                break
+            # 64 KiB may hold 67 MB: others have their turn in between.
+            await asyncio.sleep(0)
         if inflate and inflate.junk:
             break
     if inflate and not inflate.complete:
@@ -273,32 +284,35 @@ async def _read(response: httpx.Response, most_bytes: int) -> bytes:
 
 
 class _Inflate:
-    """Inflates a body of one or more members (RFC 1952, 2.2); what follows the last one is left unread."""
+    """Inflates a body of one or more members (RFC 1952, 2.2) step by step; what follows the last one is left unread.
+
+    `rest` is what of the last chunk is still to be inflated.
+    """
 
     def __init__(self, window_bits: int) -> None:
         self._window_bits = window_bits
         self._member = zlib.decompressobj(window_bits)
         self._members = 0
+        self.rest = b""
         self.junk = False
 
     @property
     def complete(self) -> bool:
         return self._member.eof or self._members > 0
 
-    def more(self, chunk: bytes, most: int) -> bytes:
-        """What this chunk gives, at most so many bytes."""
-        made = b""
-        while chunk and not self.junk and len(made) < most:
-            if self._member.eof:
-                self._members += 1
-                self._member = zlib.decompressobj(self._window_bits)
-            try:
-                made += self._member.decompress(chunk, most - len(made))
-            except zlib.error:
-                if not self._members:
-                    raise
-                self.junk = True
-            chunk = self._member.unused_data
+    def some(self, chunk: bytes) -> bytes:
+        """What this chunk gives, up to `_STEP_BYTES`; without a chunk, what the last one still has to give."""
+        if self._member.eof and chunk:
+            self._members += 1
+            self._member = zlib.decompressobj(self._window_bits)
+        try:
+            made = self._member.decompress(chunk, _STEP_BYTES)
+        except zlib.error:
+            if not self._members:
+                raise
+            self.junk = True
+            return b""
+        self.rest = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
         return made
 
 

@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TypeAlias
 
 import httpcore
@@ -119,6 +120,12 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
+@lru_cache
+def _trusted_authorities() -> ssl.SSLContext:
+    # Read once: 25 ms, and a transport is made for every round of polls.
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class GuardedTransport(httpx.AsyncBaseTransport):
     """HTTP/1.1 over a guarded network: each request on a connection of its own.
 
@@ -137,7 +144,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._allowed = frozenset(map(_plain, allowed))
         self._proxied = proxy is not None
-        tls = tls or httpx.create_ssl_context(trust_env=False)
+        tls = tls or _trusted_authorities()
         proxy_host = [httpx.URL(proxy).host] if proxy else []
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls,
