@@ -81,7 +81,7 @@ class RoundReport:
     def end(self, results: Sequence[Polled]) -> None:
         """The round is over. The first one is always told; a later one when it brought news."""
         self.close()
-        if not self._said or any(polled.recorded for polled in results):
+        if not self._said or any(polled.events for polled in results):
             say_round(results)
         self._said = True
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from daemon.feedsfile import FeedEntry
+from daemon.feedsfile import FeedEntry, FeedsFile
 from daemon.yamlfiles import Where, YamlFile
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -40,11 +40,19 @@ def feed_secrets(file: YamlFile, feeds: Mapping[str, FeedEntry], beside: Path) -
     return secrets
 
 
+def secret_files(entries: FeedsFile, beside: Path) -> tuple[Path, ...]:
+    """The files of all secrets that feeds.yaml names."""
+    named = [name for feed in entries.feeds.values() for name in (feed.headers_file, feed.auth_file)]
+    named.append(entries.mail.smtp.password_file if entries.mail.smtp else None)
+    return tuple(find_secret(name, beside) for name in named if name)
+
+
 def find_secret(name: Path, beside: Path) -> Path:
     """The file of this name beside feeds.yaml; where there is none, the systemd credential of this name."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     path = beside / name
-    return Path(credentials) / name if credentials and not path.exists() else path
+    # Not path.exists(): that raises where a folder may not be entered.
+    return Path(credentials) / name if credentials and not os.path.exists(path) else path
 
 
 def read_secret(file: YamlFile, path: Path, where: Where) -> str | None:

@@ -81,7 +81,9 @@ class Sqlite:
 
     def engines(self) -> Engines:
         """The ways into it; nothing is opened yet."""
-        engine = create_engine(URL.create("sqlite", database=str(self.path)), connect_args={"timeout": 60})
+        engine = create_engine(
+            URL.create("sqlite", database=str(self.path)), connect_args={"timeout": 60}, hide_parameters=True
+        )
         engines = Engines(engine.execution_options(), engine.execution_options())
 
         @sqlalchemy_events.listens_for(engine, "connect")
@@ -192,7 +194,9 @@ class Postgresql:
     def _engine(self, name: str, **options: Any) -> Engine:
         settings = {key: value for key, value in _CONNECTION.items() if key not in self.url.query}
         try:
-            engine = create_engine(self.url, connect_args={**settings, "application_name": name}, **options)
+            engine = create_engine(
+                self.url, connect_args={**settings, "application_name": name}, hide_parameters=True, **options
+            )
         except ImportError as error:
             raise ClaimwatchError(
                 "a log in PostgreSQL needs the driver psycopg", hint="pip install 'claimwatch[postgresql]'"

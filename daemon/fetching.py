@@ -319,7 +319,7 @@ class _Inflate:
 def _http_failure(response: httpx.Response, now: datetime) -> Failed:
     status = response.status_code
     hints = {
-        401: "The feed wants a password.",
+        401: "The feed wants a password: auth_file:. Where it redirects to another host, none is sent there.",
         403: "The site refuses robots: ask it for an exception, or use another feed.",
         404: "The feed may have moved: look for its new address on the site.",
         429: "The site asks for longer pauses; they are kept by themselves.",

@@ -25,6 +25,10 @@ Resolver: TypeAlias = Callable[[str, int], Awaitable[list[str]]]
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SocketOptions: TypeAlias = Iterable[httpcore.SOCKET_OPTION]
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_ISATAP = 0x00005EFE
+"""What stands before the IPv4 address in an interface's id (RFC 5214); one bit of it says who gave the id."""
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "fec0::/10", "3fff::/20")))
+"""Not in Python 3.11's tables: 6to4 relays (RFC 7526), site-local (RFC 3879), documentation (RFC 9637)."""
 _FIRST_ADDRESSES_SECONDS = 4.0
 """An address that does not answer must leave time for the next one: IPv6 addresses that lead nowhere are common."""
 
@@ -47,7 +51,7 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     return all(
-        one.is_global and not (one.is_multicast or one.is_reserved or getattr(one, "is_site_local", False))
+        one.is_global and not (one.is_multicast or one.is_reserved or any(one in network for network in _SPECIAL))
         for one in _stands_for(outer)
     )
 
@@ -62,6 +66,8 @@ def _stands_for(outer: _Address) -> Iterator[_Address]:
     if isinstance(outer, ipaddress.IPv6Address):
         inside = (outer.ipv4_mapped, outer.sixtofour, *(outer.teredo or ()))
         yield from (inner for inner in inside if inner is not None)
+        if int(outer) >> 32 & 0xFDFFFFFF == _ISATAP:
+            yield last_four_bytes
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -157,9 +163,11 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One request, its answer's body not yet read. Raises AddressRefused, or httpx's errors."""
         host = request.url.host
-        address = _literal(host) if self._proxied and _plain(host) not in self._allowed else None
-        if address and not is_public(address):
-            raise AddressRefused(host, address)
+        if self._proxied and _plain(host) not in self._allowed:
+            address = _literal(host)
+            # The proxy might read %31 as 1.
+            if "%" in host or (address and not is_public(address)):
+                raise AddressRefused(host, address or host)
         assert isinstance(request.stream, httpx.AsyncByteStream)
         asked = httpcore.Request(
             method=request.method,

@@ -82,10 +82,21 @@ def _poll_state(row: Row[Any]) -> PollState:
 # ── feeds and items ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def unreadable_documents(connection: Connection) -> dict[str, str]:
-    """By feed id, the hash of the document that is skipped until it changes."""
-    query = select(_feed.c.id, _feed.c.unreadable_sha256).where(_feed.c.unreadable_sha256.is_not(None))
-    return {row.id: row.unreadable_sha256 for row in connection.execute(query)}
+@dataclass(frozen=True)
+class UnreadableDocument:
+    """A document that is skipped until it changes, and why."""
+
+    sha256: str
+    detail: str
+
+
+def unreadable_documents(connection: Connection) -> dict[str, UnreadableDocument]:
+    """By feed id, the documents that are skipped until they change."""
+    columns = (_feed.c.id, _feed.c.unreadable_sha256, _feed.c.unreadable_detail)
+    query = select(*columns).where(_feed.c.unreadable_sha256.is_not(None))
+    return {
+        row.id: UnreadableDocument(row.unreadable_sha256, row.unreadable_detail) for row in connection.execute(query)
+    }
 
 
 def known_feed(connection: Connection, feed: str, poll: PollState | None) -> KnownFeed:

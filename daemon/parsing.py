@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 import daemon
@@ -43,8 +43,8 @@ _INHERITED = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTEC
 class Limits:
     """What one document may cost. The wall clock is for a child that waits for ever instead of working.
 
-    The largest sound documents seen (15 MB of Cyrillic markup) need 164 MB; with more than 300 MB, all processes of
-    claimwatch together could not stay below 400 MB.
+    The largest sound documents tried (15 MB of Cyrillic markup) need 164 MB; with more than 300 MB, all processes of
+    claimwatch together could not stay below 400 MB while a hostile one is read.
     """
 
     cpu_seconds: float = 3
@@ -54,9 +54,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """The document could not be read to its end; `detail` says what it would have cost."""
+    """The document could not be read to its end; `detail` says what it would have cost.
+
+    `lasting` says that it is the document's own doing, so that reading it again is of no use. What the wall clock, a
+    crash or a fault of ours ended may be another's doing: a busy machine's, a full one's, an older claimwatch's.
+    """
 
     detail: str
+    lasting: bool = False
 
 
 Reading: TypeAlias = Feed | NotAFeed | Unreadable
@@ -119,16 +124,16 @@ class Parser:
         if answer is None or last:
             await self._end(child)
         return (
-            Unreadable(f"it holds more than {MOST_ANSWER_BYTES:,} bytes of text")
+            Unreadable(f"it holds more than {MOST_ANSWER_BYTES:,} bytes of text", True)
             if answer is None
             else _reading(answer)
         )
 
     def _why(self, returncode: int | None) -> Unreadable | None:
         if returncode == -signal.SIGPROF:
-            return Unreadable(f"reading it took more than {self.limits.cpu_seconds:g} s of processor time")
+            return Unreadable(f"reading it took more than {self.limits.cpu_seconds:g} s of processor time", True)
         if returncode == OUT_OF_MEMORY:
-            return Unreadable(f"reading it took more than {self.limits.memory_bytes // 1_000_000} MB of memory")
+            return Unreadable(f"reading it took more than {self.limits.memory_bytes // 1_000_000} MB of memory", True)
         return None
 
     async def _living_child(self) -> Process:
@@ -171,6 +176,8 @@ async def _start(limits: Limits) -> Process:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_BUFFER_BYTES,
+            # Ctrl-C in a terminal goes to its whole process group.
+            start_new_session=True,
             env=environment,
         )
     except OSError as error:
@@ -217,7 +224,10 @@ async def _answer_of(child: Process) -> tuple[bytes | None, bool]:
 
 def _reading(answer: bytes) -> Reading:
     # Validated, because what comes from there is only as good as the document that it read.
-    message = _ANSWER.validate_json(answer)
+    try:
+        message = _ANSWER.validate_json(answer)
+    except ValidationError as error:
+        return Unreadable(f"the parser's answer is none ({error.errors()[0]['msg']}); please report it")
     if "fault" in message:
         return Unreadable(f"the parser fails on it ({message['fault'][:300]}); please report it")
     return message["feed"] if "feed" in message else message["not_a_feed"]

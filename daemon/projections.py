@@ -45,6 +45,7 @@ PROJECTIONS: tuple[Table, ...] = (
     _delivery,
 )
 
+_READABLE: dict[str, Any] = {"unreadable_sha256": None, "unreadable_detail": ""}
 _ONE_MORE_ITEM = (
     update(_feed)
     .where(_feed.c.id == bindparam("of_feed"))
@@ -155,7 +156,7 @@ def _(event: events.RulesChanged, recorded: Recorded, connection: Connection) ->
 def _put_feed(connection: Connection, feed: str, url: str, title: str, enabled: bool) -> None:
     row = connection.execute(select(_feed.c.url, _feed.c.state).where(_feed.c.id == feed)).first()
     values: dict[str, Any] = {"url": url, "title": title, "enabled": enabled}
-    fresh = {"state": "new", "since": None, "reason": "", "detail": "", "hint": "", "unreadable_sha256": None}
+    fresh = {"state": "new", "since": None, "reason": "", "detail": "", "hint": "", **_READABLE}
     if row is None:
         nothing_yet = {"unfit_keys": "[]", "item_count": 0, "last_item": None, "last_gap": None}
         _insert(connection, _feed, id=feed, **values, **fresh, **nothing_yet)
@@ -291,14 +292,14 @@ def _(event: events.FeedFailed, recorded: Recorded, connection: Connection) -> N
     values: dict[str, Any] = {"reason": event.reason, "detail": event.detail, "hint": event.hint}
     if event.document_sha256:
         # Another failure in between does not make the document readable.
-        values["unreadable_sha256"] = event.document_sha256
+        values |= {"unreadable_sha256": event.document_sha256, "unreadable_detail": event.detail}
     _set_feed(connection, recorded, state="failing", since=since, **values)
 
 
 @_project.register
 def _(event: events.FeedRecovered, recorded: Recorded, connection: Connection) -> None:
     since = timestamp(recorded.at)
-    _set_feed(connection, recorded, state="ok", since=since, reason="", detail="", hint="", unreadable_sha256=None)
+    _set_feed(connection, recorded, state="ok", since=since, reason="", detail="", hint="", **_READABLE)
 
 
 @_project.register

@@ -196,6 +196,11 @@ class Daemon:
             self._under_way.add(task)
             try:
                 following = await tick()
+            except asyncio.CancelledError:
+                if self._stop.is_set():
+                    # Cut off by the stop: nothing that anybody has to hear of.
+                    return
+                raise
                 self._faults[name] = 0
             except ClaimwatchError as error:
                 logger.error("action=tick_failed tick=%s: %s", name, error)
@@ -244,9 +249,14 @@ def notify(state: str) -> None:
 
 
 def _stamp(settings: Settings) -> object:
-    """What changes when feeds.yaml or a seed beside it is edited, replaced, added or taken away."""
+    """What changes when feeds.yaml, a seed or a secret beside it is edited, replaced, added or taken away."""
     beside = settings.file.parent
-    paths = [settings.file, *sorted(beside.glob("seeds/*.y*ml")), *sorted(beside.glob("alerts/*"))]
+    paths = [
+        settings.file,
+        *sorted(beside.glob("seeds/*.y*ml")),
+        *sorted(beside.glob("alerts/*")),
+        *settings.secret_files,
+    ]
     stamps = []
     for path in paths:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -32,10 +33,10 @@ from daemon.decisions import (
 )
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.eventlog import EventLog
-from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded, RulesChanged
+from daemon.events import ClaimMatched, FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded, RulesChanged
 from daemon.fetching import Changed, Failed, Fetcher, Gone, Outcome, Request, Unchanged
 from daemon.items import Feed, NotAFeed
-from daemon.knowledge import PollState
+from daemon.knowledge import PollState, UnreadableDocument
 from daemon.matching import Matcher, compile_rules
 from daemon.parsing import Parser, Reading, Unreadable
 from daemon.projections import record
@@ -49,6 +50,9 @@ R = TypeVar("R")
 _BESIDE = ThreadPoolExecutor(max_workers=2, thread_name_prefix="claimwatch")
 """Not the loop's own threads: a resolver that does not answer holds each of those for many seconds."""
 
+MOST_ITEMS = 5_000
+"""In one document: the largest real one seen has 794. A megabyte can name 50,000, which take minutes to record."""
+MOST_DETAIL_CHARACTERS = 400
 MOST_TRIES = 10
 """How often a decision is made again when somebody else was first; more than that is no race."""
 
@@ -83,24 +87,28 @@ class Watch:
 
 @dataclass(frozen=True)
 class Polled:
-    """What one poll of one feed came to."""
+    """What one poll of one feed came to: its outcome, and how much was recorded.
+
+    `recorded` are the events themselves. Whoever is told of a poll sees them; a round that is over holds them no more,
+    because they hold the text of every item.
+    """
 
     feed: str
     outcome: Outcome
     next_due: datetime
+    events: int = 0
+    new_items: int = 0
+    revised_items: int = 0
+    matched_claims: tuple[str, ...] = ()
     recorded: Sequence[Recorded] = ()
 
-    @property
-    def new_items(self) -> int:
-        return sum(isinstance(one.event, ItemSeen) for one in self.recorded)
-
-    @property
-    def revised_items(self) -> int:
-        return sum(isinstance(one.event, ItemRevised) for one in self.recorded)
-
-    @property
-    def matched_claims(self) -> list[str]:
-        return [one.event.claim for one in self.recorded if one.event.kind == "claim_matched"]
+    @classmethod
+    def of(cls, feed: str, outcome: Outcome, next_due: datetime, recorded: Sequence[Recorded]) -> Polled:
+        """What was recorded, counted."""
+        kinds = Counter(one.event.kind for one in recorded)
+        claims = tuple(one.event.claim for one in recorded if one.event.kind == ClaimMatched.kind)
+        counts = (len(recorded), kinds[ItemSeen.kind], kinds[ItemRevised.kind])
+        return cls(feed, outcome, next_due, *counts, claims, recorded)
 
 
 def record_rules(watch: Watch) -> Recorded | None:
@@ -142,7 +150,7 @@ async def poll(
 ) -> list[Polled]:
     """Polls these feeds: fetches and reads them many at once, takes in what they brought one after another.
 
-    `told` hears of each feed as soon as what it brought is committed.
+    `told` hears of each feed as soon as what it brought is committed, with its events; the list has the counts alone.
     """
     results: list[Polled] = []
     with watch.log.reading() as connection:
@@ -160,8 +168,9 @@ async def poll(
                 return results
             done, fetches = await asyncio.wait(fetches, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                results.append(await beside_the_loop(_take_in_safely, watch, *task.result()))
-                told(results[-1])
+                polled = await beside_the_loop(_take_in_safely, watch, *task.result())
+                told(polled)
+                results.append(replace(polled, recorded=()))
     finally:
         for task in fetches:
             task.cancel()
@@ -169,31 +178,45 @@ async def poll(
 
 
 async def _fetch_and_read(
-    watch: Watch, fetcher: Fetcher, parser: Parser, feed: FeedRule, state: PollState | None, unreadable: str | None
+    watch: Watch,
+    fetcher: Fetcher,
+    parser: Parser,
+    feed: FeedRule,
+    state: PollState | None,
+    unreadable: UnreadableDocument | None,
 ) -> tuple[FeedRule, Outcome, Feed | None]:
     outcome = await fetcher.fetch(_request(feed, state), watch.clock.now())
     if not isinstance(outcome, Changed):
         return feed, outcome, None
-    if outcome.body_sha256 == unreadable:
-        return feed, _given_up(outcome, "the document that could not be read before"), None
-    return feed, *after_reading(outcome, await parser.parse(outcome.body, outcome.charset))
+    if unreadable and outcome.body_sha256 == unreadable.sha256:
+        return feed, _given_up(outcome, unreadable.detail), None
+    try:
+        reading = await parser.parse(outcome.body, outcome.charset)
+    except ClaimwatchError as error:
+        # This machine's fault and not the feed's; but a round that broke off here would ask again within seconds.
+        return feed, Failed("no parser", error.message, error.hint), None
+    return feed, *after_reading(outcome, reading)
 
 
 def after_reading(outcome: Changed, reading: Reading) -> tuple[Outcome, Feed | None]:
     """What a changed document turned out to be: itself with its items, or a failure."""
     match reading:
+        case Feed(items=items) if len(items) > MOST_ITEMS:
+            hint = "That is an archive and no feed of news: look for another address on the site."
+            return Failed("too large", f"it holds {len(items):,} items, more than {MOST_ITEMS:,}", hint), None
         case Feed():
             # The bytes have been read, and a round may hold thousands of outcomes.
             return replace(outcome, body=b""), reading
         case NotAFeed(reason, hint):
             return Failed("not a feed", reason, hint), None
+        case Unreadable(detail, lasting=True):
+            return _given_up(outcome, f"{detail} (document {outcome.body_sha256[:16]})"), None
         case Unreadable(detail):
-            return _given_up(outcome, detail), None
+            return Failed("unreadable", detail, "It is tried again by itself."), None
 
 
 def _given_up(outcome: Changed, detail: str) -> Failed:
     hint = "It is skipped until it changes. Tell the site, or let the feed rest (enabled: false)."
-    detail = f"{detail} (document {outcome.body_sha256[:16]})"
     return Failed("unreadable", detail, hint, document_sha256=outcome.body_sha256)
 
 
@@ -258,7 +281,7 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | Non
             logger.info("action=decide_again feed=%s: %s", feed.id, conflict)
             continue
         assert state.next_due is not None
-        return Polled(feed.id, outcome, state.next_due, recorded)
+        return Polled.of(feed.id, outcome, state.next_due, recorded)
     raise ClaimwatchError(
         f"what the log holds of the feed {feed.id} does not fit its tables",
         hint="Run `claimwatch rebuild`, then `claimwatch verify`.",
@@ -273,6 +296,8 @@ def _events_without_document(known: KnownFeed, outcome: Unchanged | Gone | Faile
         case Gone(url):
             return after_gone(known, url)
         case Failed(reason, detail, hint):
+            # Part of it may be a server's own words, which are as long as it likes.
+            detail = " ".join(detail.split())[:MOST_DETAIL_CHARACTERS]
             return after_failure(known, FeedFailed(reason, detail, hint, outcome.document_sha256))
 
 

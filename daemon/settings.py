@@ -12,7 +12,7 @@ from platformdirs import user_config_path, user_state_path
 
 import daemon
 from daemon.claims import Claim, Seed
-from daemon.credentials import feed_secrets, find_secret, read_secret
+from daemon.credentials import feed_secrets, find_secret, read_secret, secret_files
 from daemon.databases import Database, Sqlite, database_at
 from daemon.errors import ConfigError, Problem
 from daemon.feedsfile import (
@@ -76,7 +76,7 @@ class Polling:
 class Settings:
     """Everything a user set, checked. `addresses` tells whose an id is; `unwatched` are claims without terms,
     save for those of a shipped seed that this user does not watch at all; `feed_secrets` are headers by feed id, to be
-    shown nowhere."""
+    shown nowhere; `secret_files` are what was read besides, and what a reload looks at."""
 
     file: Path
     state: Path
@@ -90,6 +90,7 @@ class Settings:
     seeds: tuple[Seed, ...]
     unwatched: tuple[str, ...]
     feed_secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    secret_files: tuple[Path, ...] = ()
 
 
 def load(config: Path | None = None, state: Path | None = None) -> Settings:
@@ -127,6 +128,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
             proxy=entries.polling.proxy,
         ),
         feed_secrets=secrets,
+        secret_files=secret_files(entries, path.parent),
         templates=templates,
         shipped_templates=load_templates(shipped("alerts"))[0],
         seeds=seeds,

@@ -70,7 +70,8 @@ class MatchRow(SQLModel, table=True):
 class FeedRow(SQLModel, table=True):
     """A feed and how it does. `unfit_keys` are what can't identify its items: `guid`, `link` or both.
 
-    `unreadable_sha256` is the hash of the document that was last given up, as long as no other one was read.
+    `unreadable_sha256` is the hash of the document that was last given up, as long as no other one was read;
+    `unreadable_detail` is why.
     """
 
     __tablename__ = "feed"
@@ -85,6 +86,7 @@ class FeedRow(SQLModel, table=True):
     hint: str
     unfit_keys: str
     unreadable_sha256: str | None
+    unreadable_detail: str
     item_count: int
     last_item: str | None
     last_gap: str | None

@@ -499,7 +499,14 @@ def feed(log: EventLog, id: str = "gazette") -> dict[str, Any]:
 
 
 def test_a_feed_of_the_rules_is_new(ruled: EventLog) -> None:
-    nothing_yet = {"unfit_keys": "[]", "unreadable_sha256": None, "item_count": 0, "last_item": None, "last_gap": None}
+    nothing_yet = {
+        "unfit_keys": "[]",
+        "unreadable_sha256": None,
+        "unreadable_detail": "",
+        "item_count": 0,
+        "last_item": None,
+        "last_gap": None,
+    }
     expected = {"id": "gazette", "url": "https://gazette.example/rss", "title": "The Gazette", "enabled": True}
     assert feed(ruled) == expected | {"state": "new"} | FRESH | nothing_yet
     assert [(row["id"], row["enabled"]) for row in rows(ruled, "feed")] == [
@@ -519,9 +526,9 @@ def test_a_failing_feed_keeps_the_moment_it_began_to_fail(ruled: EventLog) -> No
 def test_a_document_given_up_is_remembered_over_other_failures_until_the_feed_recovers(ruled: EventLog) -> None:
     tell(ruled, 1, ("feed/gazette", FeedFailed("unreadable", "3 s", "Wait.", "a" * 64)))
     tell(ruled, 2, ("feed/gazette", FeedFailed("http 503", "busy", "Ask.")))
-    assert feed(ruled)["unreadable_sha256"] == "a" * 64
+    assert some(feed(ruled), "unreadable_sha256", "unreadable_detail") == ("a" * 64, "3 s")
     tell(ruled, 3, ("feed/gazette", FeedRecovered(at(1))))
-    assert feed(ruled)["unreadable_sha256"] is None
+    assert some(feed(ruled), "unreadable_sha256", "unreadable_detail") == (None, "")
 
 
 def test_a_recovered_feed_is_well_since_then_and_a_new_failure_begins_anew(ruled: EventLog) -> None:

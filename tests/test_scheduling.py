@@ -171,7 +171,9 @@ def test_a_tick_that_fails_is_told_and_the_others_go_on(
     assert "action=tick_failed tick=poll" in caplog.text
 
 
-def test_what_is_under_way_at_a_stop_is_cut_off_after_a_few_seconds(tmp_path: Path, web: WebServer) -> None:
+def test_what_is_under_way_at_a_stop_is_cut_off_after_a_few_seconds_without_a_word(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
     url = web.serve("/feed.xml", Answer(NEWS, delay_seconds=LONGEST_SECONDS))
     config = write_config(tmp_path, CONFIG.format(url=url))
     with writing(config, tmp_path / "state", "run") as installation:
@@ -184,6 +186,7 @@ def test_what_is_under_way_at_a_stop_is_cut_off_after_a_few_seconds(tmp_path: Pa
         run_until_stopped(daemon)
         assert time.monotonic() - began < 10
         assert kinds(installation.log) == ["watch_started", "rules_changed", "watch_stopped"]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @dataclass

@@ -25,7 +25,7 @@ from daemon.knowledge import PollState
 from daemon.parsing import Limits, Parser, open_parser
 from daemon.projections import record
 from daemon.rules import FeedRule
-from daemon.service import Polled, SystemClock, Watch, due_feeds, poll, record_rules
+from daemon.service import MOST_ITEMS, Polled, SystemClock, Watch, due_feeds, poll, record_rules
 from tests.support import (
     NOW,
     Answer,
@@ -53,13 +53,21 @@ def changed(*items: Item, sha256: str = "x", etag: str | None = None) -> Changed
 
 
 def polled(watch: Watch, *feeds: FeedRule, limits: Limits | None = None, **options: Any) -> list[Polled]:
-    """One round over these feeds (all of them, unless told), by a real fetcher and a real parser."""
+    """One round over these feeds (all of them, unless told), by a real fetcher and a real parser: what was told."""
+    heard: list[Polled] = []
+    told = options.pop("told", lambda _one: None)
+
+    def hear(one: Polled) -> None:
+        heard.append(one)
+        told(one)
 
     async def once() -> list[Polled]:
         async with fetcher() as opened, open_parser(limits) as parser:
-            return await poll(watch, opened, parser, feeds or watch.rules.polled_feeds, **options)
+            return await poll(watch, opened, parser, feeds or watch.rules.polled_feeds, told=hear, **options)
 
-    return asyncio.run(once())
+    results = asyncio.run(once())
+    assert results == [replace(one, recorded=()) for one in heard]
+    return heard
 
 
 def watching_url(watch: Watch, *urls: str) -> Watch:
@@ -113,7 +121,7 @@ def test_a_poll_brings_items_and_matches_into_the_log(watch: Watch, web: WebServ
         "feed-0",
         2,
         0,
-        ["energy-strike-pause"],
+        ("energy-strike-pause",),
     )
     with watch.log.reading() as connection:
         assert queries.counts(connection) == {"items": 2, "matches": 1, "digests": 0}
@@ -156,7 +164,7 @@ def test_a_changed_text_is_a_revision(watch: Watch, web: WebServer) -> None:
     polled(watch)
     (one,) = polled(watch)
     assert kinds(one.recorded) == ["item_revised", "match_lapsed"]
-    assert (one.new_items, one.revised_items, one.matched_claims) == (0, 1, [])
+    assert (one.new_items, one.revised_items, one.matched_claims) == (0, 1, ())
 
 
 def test_a_feed_larger_than_any_query_is_known_again_whole(begun: Watch) -> None:
@@ -599,7 +607,8 @@ def test_a_document_that_was_given_up_is_skipped_until_it_changes(
     assert [kinds(one.recorded) for one in polled(watch)] == [[]]
     assert [kinds(one.recorded) for one in polled(watch)] == [["feed_failed"]]
     (again,) = polled(watch)
-    assert [one.event.detail[:37] for one in again.recorded] == ["the document that could not be read b"]
+    (told,) = again.recorded
+    assert told.event.detail.startswith("reading it took more than 0.2 s of processor time (document ")
     monkeypatch.undo()
     (well,) = polled(watch)
     assert kinds(well.recorded) == ["feed_recovered", "item_seen", "claim_matched"]
@@ -613,3 +622,38 @@ def test_while_a_document_is_being_read_the_loop_goes_on_and_other_feeds_are_fet
     heard: list[str] = []
     polled(watch, limits=Limits(cpu_seconds=1), told=lambda one: heard.append(one.feed))
     assert heard == ["feed-1", "feed-0"]
+
+
+def test_what_need_not_be_the_document_s_own_doing_is_tried_again(watch: Watch, web: WebServer) -> None:
+    watch = watching_url(watch, web.serve("/feed", ENDLESS))
+    (failed,) = polled(watch, limits=Limits(cpu_seconds=60, wall_seconds=0.5))
+    assert failed.recorded[0].event.detail == "reading it took more than 0.5 s"
+    assert failed.recorded[0].event.document_sha256 is None
+    # It is read again; that it is given up this time is news.
+    (again,) = polled(watch, limits=IMPATIENT)
+    assert again.recorded[0].event.document_sha256 == hashlib.sha256(ENDLESS).hexdigest()
+
+
+def test_where_no_parser_can_be_started_each_feed_fails_and_keeps_its_pause(
+    watch: Watch, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = watching_url(watch, web.serve("/a", rss(PAUSE)), web.serve("/b", rss(PAUSE)))
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    for one in polled(watch):
+        assert one.recorded[0].event.reason == "no parser"
+        assert one.next_due >= NOW + timedelta(seconds=900)
+    monkeypatch.undo()
+    assert [one.new_items for one in polled(watch)] == [1, 1]
+
+
+def test_a_document_of_more_items_than_any_feed_has_is_refused_whole(begun: Watch) -> None:
+    one = begun.rules.feeds[0]
+    many = tuple(item(f"Story {number}") for number in range(MOST_ITEMS + 1))
+    refused = take_in(begun, one, changed(*many, sha256="1"))
+    assert kinds(refused.recorded) == ["feed_failed"]
+    assert refused.recorded[0].event.detail == "it holds 5,001 items, more than 5,000"
+
+
+def test_a_server_s_own_words_are_cut_where_they_become_too_long(begun: Watch) -> None:
+    failed = take_in(begun, begun.rules.feeds[0], Failed("broken answer", "x" * 30_000 + "\n\n", ""))
+    assert failed.recorded[0].event.detail == "x" * 400
