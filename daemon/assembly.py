@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -25,6 +26,11 @@ from daemon.mailing import MaildirCarrier, carrier_for
 from daemon.projections import first_difference, rebuild
 from daemon.service import Clock, SystemClock, Watch
 from daemon.settings import Settings, load
+
+logger = logging.getLogger(__name__)
+
+FEEDS_FILE_NOTE = "feeds-file.txt"
+"""In the state folder: the feeds.yaml whose log it holds."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ def reading(config: Path | None, state: Path | None) -> Iterator[Installation]:
             f"there is no log yet at {settings.database}",
             hint="`claimwatch run` or `claimwatch poll` begins one; --state names another place.",
         )
+    if other := _other_feeds_file(settings):
+        logger.warning("action=other_feeds_file; this log belongs to %s, not to %s", other, settings.file.absolute())
     with _opened(settings) as installation:
         yield installation
 
@@ -92,8 +100,36 @@ def writing(config: Path | None, state: Path | None, command: str) -> Iterator[I
             f"the state folder {settings.state} can't be made: {error.strerror}", hint="Name another with --state."
         ) from error
     with writer_lock(settings.database, command) as keep, _opened(settings, keep) as installation:
+        _claim_for_feeds_file(settings)
         installation.log.create()
         yield installation
+
+
+def _claim_for_feeds_file(settings: Settings) -> None:
+    """Notes whose log this is. Two watches on one log would take each other's rules for an edit.
+
+    Raises ClaimwatchError where another feeds.yaml, which is still there, stands in that note.
+    """
+    note = settings.state / FEEDS_FILE_NOTE
+    if other := _other_feeds_file(settings):
+        raise ClaimwatchError(
+            f"this log belongs to {other}, not to {settings.file.absolute()}",
+            hint=f"Name a folder of its own with --state DIR; or take {note} away, if this one goes on with the log.",
+        )
+    try:
+        note.write_text(f"{settings.file.absolute()}\n", encoding="utf-8")
+    except OSError as error:
+        message = f"{note} can't be written: {error.strerror}"
+        raise ClaimwatchError(message, hint="Name a folder that this user may write, with --state.") from error
+
+
+def _other_feeds_file(settings: Settings) -> Path | None:
+    try:
+        other = Path((settings.state / FEEDS_FILE_NOTE).read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError):
+        return None
+    # One that was moved away is the same watch in another place.
+    return other if other.is_file() and other != settings.file.absolute() else None
 
 
 @contextmanager

@@ -147,15 +147,18 @@ async def backtest(
     transport = ArchiveTransport()
     record_rules(watch)
     limits: dict[str, Any] = {"timeout_seconds": 60, "most_bytes": most_bytes, "host_pause_seconds": 0}
+
+    def taken(polled: Polled) -> None:
+        summary.count(polled)
+        told(polled)
+
     async with open_fetcher(**limits, transport=transport) as fetcher, open_parser() as parser:
         for snapshot in todo:
             await _mail_until(watch, clock, post, snapshot.at, summary, mailed)
             clock.move_to(snapshot.at)
             feed = feeds[snapshot.feed]
             transport.serving[str(httpx.URL(feed.url))] = snapshot.path
-            for polled in await poll(watch, fetcher, parser, [feed]):
-                summary.count(polled)
-                told(polled)
+            await poll(watch, fetcher, parser, [feed], told=taken)
     if until is not None:
         await _mail_until(watch, clock, post, until + timedelta(microseconds=1), summary, mailed)
     return summary

@@ -58,11 +58,14 @@ def find_secret(name: Path, beside: Path) -> Path:
 def read_secret(file: YamlFile, path: Path, where: Where) -> str | None:
     """What a secret's file holds, without the white space around it. Notes a problem where it can't be read."""
     try:
-        return path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         file.problem(where, f"the file {path} can't be read: {why}")
         return None
+    if not text:
+        file.problem(where, f"the file {path} is empty", "Write the secret into it.")
+    return text or None
 
 
 def _login(file: YamlFile, where: Where, name: Path, beside: Path) -> dict[str, str]:

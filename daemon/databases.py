@@ -6,6 +6,7 @@ a writer begin, and the triggers that refuse what the code would never do.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,9 +38,6 @@ class Sqlite:
     """A log in an SQLite file: WAL, so that readers and the writer don't wait for each other."""
 
     path: Path
-    hint: ClassVar[str] = (
-        "Check that the file is a claimwatch log, that this user may write it, and that the disk has room."
-    )
     guards: ClassVar[tuple[str, ...]] = (
         """
         CREATE TRIGGER IF NOT EXISTS event_appends_at_the_end BEFORE INSERT ON event
@@ -70,6 +68,10 @@ class Sqlite:
 
     def __str__(self) -> str:
         return f"sqlite:///{self.path}"
+
+    def mend(self, _fault: str) -> str:
+        """What to do about what the driver says."""
+        return "Check that the file is a claimwatch log, that this user may write it, and that the disk has room."
 
     def has_log(self) -> bool:
         """Whether a log was ever begun here."""
@@ -115,10 +117,6 @@ class Postgresql:
     """A log in a PostgreSQL database (14 or newer). The password is part of `url`, whose repr hides it."""
 
     url: URL
-    hint: ClassVar[str] = (
-        "Check that the server is up and reachable, that the database is there, and that this user may make tables "
-        "in it; a lost server is tried again by itself."
-    )
     guards: ClassVar[tuple[str, ...]] = (
         *_guard(
             "event_appends_at_the_end",
@@ -155,6 +153,16 @@ class Postgresql:
 
     def __str__(self) -> str:
         return self.url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+    def mend(self, fault: str) -> str:
+        """What to do about what the driver says."""
+        if "password" in fault:
+            return "Check the password: database: password_file:, the credential database-password, or ~/.pgpass."
+        if "does not exist" in fault and "database" in fault:
+            return "Make the database first: createdb --encoding=UTF8 --template=template0 NAME"
+        if "permission denied" in fault:
+            return "Let this user make tables there: GRANT CREATE ON SCHEMA public TO USER"
+        return "Check that the server is up and reachable, and that host and port are right."
 
     def has_log(self) -> bool:
         """Whether a log was ever begun here."""
@@ -199,7 +207,8 @@ class Postgresql:
             )
         except ImportError as error:
             raise ClaimwatchError(
-                "a log in PostgreSQL needs the driver psycopg", hint="pip install 'claimwatch[postgresql]'"
+                "a log in PostgreSQL needs the driver psycopg",
+                hint=f"{sys.executable} -m pip install 'psycopg[binary]'",
             ) from error
 
         @sqlalchemy_events.listens_for(engine, "connect")
@@ -287,7 +296,7 @@ def database_errors(database: Database) -> Iterator[None]:
         raise
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
-        raise ClaimwatchError(f"the database {database} can't be used: {reason}", hint=database.hint) from error
+        raise ClaimwatchError(f"the database {database} can't be used: {reason}", hint=database.mend(reason)) from error
 
 
 def _begin_with(engine: Engine, statement: str) -> None:

@@ -44,7 +44,8 @@ def holder_of(database: Database) -> str | None:
 def _busy(holder: str | None, database: Database) -> LogBusy:
     return LogBusy(
         f"{holder or 'another command'} is writing this log ({database})",
-        hint="Wait for it or stop it; commands that only read work beside it.",
+        hint="Wait for it or stop it; commands that only read work beside it. "
+        "Another watch takes a folder of its own: --state DIR.",
     )
 
 
@@ -138,14 +139,17 @@ class _SessionLock:
         raise _busy(_session_holder(self._database), self._database)
 
     def close(self) -> None:
+        if self._connection:
+            # A server that ends the session does so a little late; on a busy machine more than the second we wait.
+            _answers(self._connection, self._database, f"SELECT pg_advisory_unlock({LOCKS}, {WRITER})")
         self._connection = None
         self._session.close()
 
 
-def _answers(connection: Connection, database: Postgresql) -> bool:
+def _answers(connection: Connection, database: Postgresql, question: str = "SELECT 1") -> bool:
     try:
         with database_errors(database):
-            connection.exec_driver_sql("SELECT 1")
+            connection.exec_driver_sql(question)
     except ClaimwatchError:
         return False
     return True

@@ -403,6 +403,23 @@ def test_some_feeds_reached_is_no_failure(desk: Desk, web: WebServer) -> None:
     assert "1 of 2 feeds reached; 2 new items, 0 matches" in done.stderr
 
 
+def test_a_log_belongs_to_one_feeds_yaml(desk: Desk, tmp_path: Path) -> None:
+    desk.ok("poll")
+    other = tmp_path / "other.yaml"
+    other.write_text(desk.config.read_text(encoding="utf-8"), encoding="utf-8")
+    both = ["--config", str(other), "--state", str(desk.state)]
+    refused = CliRunner().invoke(app, ["poll", *both])
+    assert refused.exit_code == 1
+    assert isinstance(refused.exception, ClaimwatchError)
+    assert str(refused.exception).startswith(f"this log belongs to {desk.config}, not to {other}\n")
+    assert "--state DIR" in str(refused.exception)
+    looked_at = CliRunner().invoke(app, ["status", "--json", *both])
+    assert f"this log belongs to {desk.config}" in looked_at.stderr
+    # One that was moved is the same watch.
+    desk.config.unlink()
+    assert CliRunner().invoke(app, ["poll", *both]).exit_code == 0
+
+
 def test_a_feed_on_a_private_address_is_refused_until_feeds_yaml_names_its_host(desk: Desk, web: WebServer) -> None:
     named = desk.config.read_text(encoding="utf-8")
     desk.config.write_text(named.replace("allow_private: 127.0.0.1", ""), encoding="utf-8")

@@ -75,7 +75,11 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "headers can't be read: No such file" in complaint(tmp_path, "headers_file: headers")
 
 
-@pytest.mark.parametrize("text", ["s3cret", ":s3cret", "s3cret:", "", "s3cret:x\nanother: line"])
+def test_an_empty_file_holds_no_secret(tmp_path: Path) -> None:
+    assert f"the file {tmp_path / 'login'} is empty" in complaint(tmp_path, "auth_file: login", login=" \n")
+
+
+@pytest.mark.parametrize("text", ["s3cret", ":s3cret", "s3cret:", "s3cret:x\nanother: line"])
 def test_what_is_no_login_is_refused_without_being_shown(text: str, tmp_path: Path) -> None:
     told = complaint(tmp_path, "auth_file: login", login=text)
     assert "login holds no login: It is one line: user:password" in told

@@ -109,7 +109,7 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_lock(database: Databa
     ):
         raise AssertionError("two writers")
     assert caught.value.message == f"{called(database, 'run')} is writing this log ({database})"
-    assert caught.value.hint == "Wait for it or stop it; commands that only read work beside it."
+    assert caught.value.hint.startswith("Wait for it or stop it; commands that only read work beside it. ")
 
 
 def test_a_refused_writer_takes_nothing_from_the_holder(database: Database) -> None:

@@ -191,7 +191,7 @@ def test_a_missing_driver_is_told_with_the_extra_that_brings_it(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ClaimwatchError) as caught:
         EventLog("postgresql://127.0.0.1/claimwatch")
-    assert caught.value.hint == "pip install 'claimwatch[postgresql]'"
+    assert caught.value.hint == f"{sys.executable} -m pip install 'psycopg[binary]'"
 
 
 def test_a_wrong_password_is_told_and_not_shown(database: PostgresqlDatabase) -> None:
