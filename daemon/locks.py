@@ -139,7 +139,7 @@ class _SessionLock:
         raise _busy(_session_holder(self._database), self._database)
 
     def close(self) -> None:
-        if self._connection:
+        if self._connection and not self._connection.invalidated:
             # A server that ends the session does so a little late; on a busy machine more than the second we wait.
             _answers(self._connection, self._database, f"SELECT pg_advisory_unlock({LOCKS}, {WRITER})")
         self._connection = None

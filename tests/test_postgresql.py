@@ -45,6 +45,9 @@ polling: {{allow_private: 127.0.0.1}}
 """
 SWAP = rss(item("Prisoner exchange agreed"))
 
+OURS = "SELECT oid FROM pg_database WHERE datname = current_database()"
+"""The server's tables of sessions and locks tell of all databases, also of those of tests that run at the same time."""
+
 
 @pytest.fixture
 def database() -> Iterator[PostgresqlDatabase]:
@@ -143,7 +146,7 @@ def test_a_writer_who_takes_no_turn_makes_no_hole_either(log: EventLog, database
 
 
 def test_a_transaction_takes_its_turn_before_anything_else(log: EventLog, database: PostgresqlDatabase) -> None:
-    turn = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    turn = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = ({OURS})"
     with psycopg.connect(database.url, autocommit=True) as raw, log.transaction(datetime.now(UTC)) as transaction:
         assert transaction.connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "read committed"
         assert raw.execute(turn).fetchone() == (1,)
@@ -233,14 +236,16 @@ def test_the_lock_of_one_database_is_not_that_of_another(database: PostgresqlDat
 
 
 def test_the_lock_holds_back_no_cleaning_of_the_database(database: PostgresqlDatabase) -> None:
-    state = "SELECT state, xact_start FROM pg_stat_activity WHERE application_name LIKE 'claimwatch run%'"
+    ours = f"datid = ({OURS}) AND application_name LIKE 'claimwatch run%'"
+    state = f"SELECT state, xact_start FROM pg_stat_activity WHERE {ours}"
     with writer_lock(database_at(database.url), "run"), psycopg.connect(database.url) as raw:
         assert raw.execute(state).fetchall() == [("idle", None)]
 
 
 def end_sessions(database: PostgresqlDatabase, name: str) -> None:
     """Ends sessions as an administrator does, or a server that is restarted."""
-    end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE %s"
+    ours = f"datid = ({OURS}) AND application_name LIKE %s"
+    end = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {ours}"
     with psycopg.connect(database.url) as raw:
         assert raw.execute(end, [f"{name}%"]).fetchall() == [(True,)]
 
