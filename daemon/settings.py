@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from platformdirs import user_config_path, user_state_path
 
 import daemon
 from daemon.claims import Claim, Seed
+from daemon.complaints import validate
 from daemon.credentials import feed_secrets, find_secret, read_secret, secret_files
 from daemon.databases import Database, Sqlite, database_at
 from daemon.errors import ConfigError, Problem
@@ -23,11 +24,10 @@ from daemon.feedsfile import (
     MailEntry,
     SeedFile,
     SmtpEntry,
-    term_lines,
 )
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
-from daemon.terms import TermError, parse_term
-from daemon.yamlfiles import YamlFile, nearest, raise_problems, read_yaml, validate
+from daemon.watchterms import check_terms
+from daemon.yamlfiles import YamlFile, nearest, raise_problems, read_yaml
 
 LOCAL_RECIPIENT = "you@localhost"
 """Who gets a digest that names nobody, when mail goes to the Maildir."""
@@ -104,7 +104,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         raise_problems(file)
     entries = validate(file, FeedsFile) or FeedsFile()
     seeds, seed_files = _load_seeds(path.parent)
-    _check_terms(file, file.values)
+    check_terms(file)
     _check_claims(file, entries, seed_files)
     _check_recipients(file, entries)
     database = _database(file, entries.database, path.parent, state)
@@ -224,28 +224,6 @@ def _unwatched(entries: FeedsFile, seeds: Iterable[Seed], own: Path) -> tuple[st
     watched = [seed for seed in seeds if seed.id in own_seeds or any(one.id in entries.claims for one in seed.claims)]
     with_terms = {id for id, entry in entries.claims.items() if entry.terms}
     return tuple(claim.id for seed in watched for claim in seed.claims if claim.id not in with_terms)
-
-
-def _check_terms(file: YamlFile, values: Any) -> None:
-    claims = values.get("claims") if isinstance(values, dict) else None
-    for id, claim in (claims or {}).items() if isinstance(claims, dict) else ():
-        terms = claim.get("terms") if isinstance(claim, dict) else None
-        if isinstance(terms, str):
-            for row, term in term_lines(terms):
-                _check_term(file, ("claims", id, "terms"), row, term)
-        elif isinstance(terms, list):
-            for at, one in enumerate(terms):
-                text = one.get("term") if isinstance(one, dict) else one
-                if isinstance(text, str):
-                    within = ("term",) if isinstance(one, dict) else ()
-                    _check_term(file, ("claims", id, "terms", at, *within), 0, text)
-
-
-def _check_term(file: YamlFile, where: tuple[str | int, ...], row: int, term: str) -> None:
-    try:
-        parse_term(term)
-    except TermError as error:
-        file.problem_in_text(where, row, term, error.column, f"this term can't be read: {error.message}", error.hint)
 
 
 def _check_claims(file: YamlFile, entries: FeedsFile, seed_files: Iterable[YamlFile]) -> None:

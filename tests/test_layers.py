@@ -23,6 +23,7 @@ mailing knowledge queries
 projections locks fetching settings
 guard credentials
 tables feedsfile chain
+complaints fields watchterms
 yamlfiles
 eventlog
 databases
