@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from daemon.yamlfiles import Where, YamlFile, nearest
 
@@ -64,15 +66,50 @@ def _complain(file: YamlFile, model: type[BaseModel], error: Mapping[str, Any]) 
         known = _fields_at(model, where[:-1])
         file.problem(where, f"unknown key {key!r}", nearest(key, known), at_key=True)
     elif error["type"] == "missing":
-        file.problem(where[:-1], f"{key!r} is missing", at_key=True)
+        says = " ".join((_fields_at(model, where[:-1])[key].description or "").split())
+        file.problem(where[:-1], f"{key!r} is missing", f"Write {key}: {says[:1].lower()}{says[1:]}", at_key=True)
     else:
-        message = error["msg"].removeprefix("Value error, ")
-        message, _, hint = message.partition("\n")
+        message, hint = _said(error)
         label = ".".join(map(str, where))
-        file.problem(where, f"{label}: {message}" if label else message, hint.strip())
+        file.problem(where, f"{label}: {message}" if label else message, hint)
 
 
-def _fields_at(model: type[BaseModel], where: Where) -> list[str]:
+def _said(error: Mapping[str, Any]) -> tuple[str, str]:
+    """What is wrong with a value, and what to write instead."""
+    match error["type"]:
+        case "value_error":
+            message, _, hint = str(error["msg"]).removeprefix("Value error, ").partition("\n")
+            return message, hint.strip()
+        case "dict_type" | "model_type":
+            return "holds no keys", "Write `key: …` lines indented under it."
+        case "list_type":
+            return "is no list", "Write it as [one, another], or in lines that begin with -."
+    if isinstance(error["input"], list | dict | None):
+        return "is empty" if error["input"] is None else "must be one value", "Write it on the line of its key."
+    return _said_of_one_value(error)
+
+
+def _said_of_one_value(error: Mapping[str, Any]) -> tuple[str, str]:
+    written = error["input"]
+    match error["type"]:
+        case "literal_error":
+            choices = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+            return f"unknown value {written!r}", nearest(written, choices)
+        case str(type) if type.startswith("date"):
+            well_written = re.fullmatch(r"\d{4}-\d\d-\d\d", written)
+            return f"{written!r} is no date", "There is no such day." if well_written else "Write it as 2026-12-31."
+        case "bool_parsing":
+            return f"{written!r} is neither true nor false", "Write true or false."
+        case "int_parsing":
+            return f"{written!r} is no whole number", "Write it in digits alone."
+        case "greater_than_equal":
+            return f"{written} is too small", f"Write {error['ctx']['ge']} at least."
+        case "less_than_equal":
+            return f"{written} is too large", f"Write {error['ctx']['le']} at most."
+    return str(error["msg"]), ""
+
+
+def _fields_at(model: type[BaseModel], where: Where) -> dict[str, FieldInfo]:
     """The keys that may stand at a place of the model."""
     current: Any = model
     for step in where:
@@ -86,8 +123,8 @@ def _fields_at(model: type[BaseModel], where: Where) -> list[str]:
         while current is not None and not isinstance(current, type) and _is_optional(current):
             current = next(one for one in get_args(current) if one is not type(None))
     if isinstance(current, type) and issubclass(current, BaseModel):
-        return [info.alias or name for name, info in current.model_fields.items()]
-    return []
+        return {info.alias or name: info for name, info in current.model_fields.items()}
+    return {}
 
 
 def _is_optional(annotation: Any) -> bool:

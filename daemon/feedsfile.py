@@ -11,7 +11,16 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from daemon.claims import ClaimKind
 from daemon.fields import (
@@ -255,6 +264,14 @@ class ClaimOfSeed(_Strict):
     `prediction`: the article expects it."""
     due: date | None = None
     """The day by which it can be judged, if it has one."""
+
+    @field_validator("due")
+    @classmethod
+    def _after_it_was_made(cls, due: date | None, others: ValidationInfo) -> date | None:
+        made = others.data.get("made")
+        if due and made and due < made:
+            raise ValueError(f"{due} is before it was made, on {made}\nWrite the day by which it can be judged.")
+        return due
 
 
 class SeedFile(_Strict):

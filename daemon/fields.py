@@ -22,6 +22,8 @@ from daemon.yamlfiles import nearest
 SHORTEST_INTERVAL_SECONDS = 60
 LONGEST_INTERVAL_SECONDS = 30 * 86_400
 LONGEST_TIMEOUT_SECONDS = 600
+LONGEST_KEY = 64
+KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -128,6 +130,11 @@ def _database_url(address: str) -> str:
     return address
 
 
+def is_key(text: str) -> bool:
+    """Whether a feed, a claim or a digest can be called so."""
+    return len(text) <= LONGEST_KEY and bool(re.fullmatch(KEY_PATTERN, text))
+
+
 def one_or_many(value: object) -> object:
     """A list of one where a text stands alone."""
     return [value] if isinstance(value, str) else value
@@ -162,7 +169,7 @@ Zone = Annotated[str, AfterValidator(_zone), _written(r"^\S+$", "UTC", "Europe/K
 Clock = Annotated[str, AfterValidator(_clock), _written(r"^([01]?\d|2[0-3]):[0-5]\d$", "07:30")]
 Cron = Annotated[str, AfterValidator(_cron), _written(r"^\s*\S+(\s+\S+){4}\s*$", "30 7 * * 1-5")]
 MailAddress = Annotated[str, AfterValidator(_address), _written(r"^\s*[^\s@]+@[^\s@]+\s*$", "name@example.org")]
-Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+Key = Annotated[str, Field(pattern=KEY_PATTERN, max_length=LONGEST_KEY)]
 Words = Annotated[
     list[Annotated[str, AfterValidator(_word)]],
     # A number in a list of words is a number to an editor; to us each scalar is the text that was written.

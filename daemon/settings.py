@@ -25,6 +25,7 @@ from daemon.feedsfile import (
     SeedFile,
     SmtpEntry,
 )
+from daemon.fields import is_key
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.watchterms import check_terms
 from daemon.yamlfiles import YamlFile, nearest, raise_problems, read_yaml
@@ -232,7 +233,7 @@ def _check_claims(file: YamlFile, entries: FeedsFile, seed_files: Iterable[YamlF
     watched = _keys_of(file, "claims")
     for id in watched:
         if id not in known:
-            hint = nearest(id, known) or "Write the claim into a file in seeds/ first."
+            hint = nearest(id, filter(is_key, known)) or "Write the claim into a file in seeds/ first."
             terms = len(entries.claims[id].terms) if id in entries.claims else 0
             unowned = f"; its {terms} {'term belongs' if terms == 1 else 'terms belong'} to no claim" if terms else ""
             file.problem(("claims", id), f"no seed has the claim {id!r}{unowned}", hint, at_key=True)
@@ -240,7 +241,7 @@ def _check_claims(file: YamlFile, entries: FeedsFile, seed_files: Iterable[YamlF
         for at, id in enumerate(digest.claims):
             if id not in watched:
                 where = ("digests", name, "claims", at)
-                file.problem(where, f"no claim {id!r} is watched here", nearest(id, watched))
+                file.problem(where, f"no claim {id!r} is watched here", nearest(id, filter(is_key, watched)))
 
 
 def _keys_of(file: YamlFile, section: str) -> list[str]:

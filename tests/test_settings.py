@@ -175,7 +175,7 @@ MISTAKES = {
     ),
     "a feed without an address": (
         "feeds:\n  a: {title: A}\n",
-        *(2, 3, "'url' is missing", ""),
+        *(2, 3, "'url' is missing", "Write url: its address, whole, with https:// before it."),
     ),
     "a mail address with a name": (
         "mail: {from: 'Watch <watch@news.example>'}\n",
@@ -270,49 +270,72 @@ def test_a_mistake_is_told_with_its_place_and_its_mend(
     assert problems(tmp_path, text) == [Problem(str(tmp_path / "feeds.yaml"), line, column, message, hint)]
 
 
+KEYS_ARE_MISSING = "Write `key: …` lines indented under it."
+TERM_IS_MISSING = (
+    "Write term: words that a headline would have, near each other, in any inflected form; "
+    '"…" is a phrase, ( OR ) alternatives, -word excludes.'
+)
+ONE_VALUE = "Write it on the line of its key."
+
+
 @pytest.mark.parametrize(
-    ("text", "line", "column", "message"),
+    ("text", "line", "column", "message", "hint"),
     [
-        ("feeds: [a]\n", 1, 8, "feeds: Input should be a valid dictionary"),
-        ("feeds:\n  a: {url: [x]}\n", 2, 12, "feeds.a.url: Input should be a valid string"),
+        ("feeds: [a]\n", 1, 8, "feeds: holds no keys", KEYS_ARE_MISSING),
+        ("claims:\n  black-sea-group: sea\n", 2, 20, "claims.black-sea-group: holds no keys", KEYS_ARE_MISSING),
+        ("hello\n", 1, 1, "holds no keys", KEYS_ARE_MISSING),
+        ("feeds:\n  a: {url: [x]}\n", 2, 12, "feeds.a.url: must be one value", ONE_VALUE),
+        ("feeds:\n  a: {url: }\n", 2, 12, "feeds.a.url: is empty", ONE_VALUE),
+        ("mail: {smtp: {host: m, port: 99999}}\n", 1, 30, "mail.smtp.port: 99999 is too large", "Write 65535 at most."),
         (
-            "mail: {smtp: {host: m, port: 99999}}\n",
-            *(1, 30, "mail.smtp.port: Input should be less than or equal to 65535"),
+            "polling: {most_bytes: 10}\n",
+            *(1, 23, "polling.most_bytes: 10 is too small", "Write 10000 at least."),
         ),
         (
             "mail: {smtp: {host: m, security: ssl}}\n",
-            *(1, 34, "mail.smtp.security: Input should be 'starttls', 'tls' or 'none'"),
+            *(1, 34, "mail.smtp.security: unknown value 'ssl'", "There is: none, starttls, tls."),
         ),
         (
             "polling: {most_bytes: 10MB}\n",
-            *(1, 23, "polling.most_bytes: Input should be a valid integer, unable to parse string as an integer"),
+            *(1, 23, "polling.most_bytes: '10MB' is no whole number", "Write it in digits alone."),
         ),
         (
             "feeds:\n  a: {url: 'https://a.example/', enabled: maybe}\n",
-            *(2, 43, "feeds.a.enabled: Input should be a valid boolean, unable to interpret input"),
+            *(2, 43, "feeds.a.enabled: 'maybe' is neither true nor false", "Write true or false."),
         ),
-        ("words: {pause: ['?!']}\n", 1, 17, "words.pause.0: there is no word in '?!'"),
-        ("words: {pause: {a: b}}\n", 1, 16, "words.pause: Input should be a valid list"),
+        ("words: {pause: ['?!']}\n", 1, 17, "words.pause.0: there is no word in '?!'", ""),
+        (
+            "words: {pause: {a: b}}\n",
+            *(1, 16, "words.pause: is no list", "Write it as [one, another], or in lines that begin with -."),
+        ),
         (
             "claims:\n  black-sea-group:\n    terms:\n      - {term: x, stance: suports}\n",
-            *(4, 27, "claims.black-sea-group.terms.0.stance: Input should be 'supports', 'contradicts' or 'mentions'"),
+            *(4, 27, "claims.black-sea-group.terms.0.stance: unknown value 'suports'", "Did you mean 'supports'?"),
         ),
-        ("claims:\n  black-sea-group:\n    terms:\n      - stance: supports\n", 4, 9, "'term' is missing"),
+        (
+            "claims:\n  black-sea-group:\n    terms:\n      - stance: supports\n",
+            *(4, 9, "'term' is missing", TERM_IS_MISSING),
+        ),
+        (
+            "database: {password_file: secret}\n",
+            *(1, 1, "'url' is missing", "Write url: sqlite:///FILE or postgresql://USER@HOST/DATABASE."),
+        ),
+        ("mail: {smtp: {port: 25}}\n", 1, 8, "'host' is missing", "Write host: its name."),
         (
             "digests:\n  d: {at: 7:30, days: [monday]}\n",
-            *(2, 24, "digests.d.days.0: Input should be 'mon', 'tue', 'wed', 'thu', 'fri', 'sat' or 'sun'"),
+            *(2, 24, "digests.d.days.0: unknown value 'monday'", "Did you mean 'mon'?"),
         ),
-        ("feeds:\n  a: 'https://[::1'\n", 2, 6, "feeds.a.url: 'https://[::1' is no address: Invalid IPv6 URL"),
+        ("feeds:\n  a: 'https://[::1'\n", 2, 6, "feeds.a.url: 'https://[::1' is no address: Invalid IPv6 URL", ""),
         (
             "feeds:\n  a: https://a.example:99999/\n",
-            *(2, 6, "feeds.a.url: 'https://a.example:99999/' is no address: Port out of range 0-65535"),
+            *(2, 6, "feeds.a.url: 'https://a.example:99999/' is no address: Port out of range 0-65535", ""),
         ),
     ],
 )
-def test_a_value_of_the_wrong_type_is_told_at_its_place(
-    tmp_path: Path, text: str, line: int, column: int, message: str
+def test_a_value_of_the_wrong_type_is_told_at_its_place_with_its_mend(
+    tmp_path: Path, text: str, line: int, column: int, message: str, hint: str
 ) -> None:
-    assert places(problems(tmp_path, text)) == [(line, column, message)]
+    assert problems(tmp_path, text) == [Problem(str(tmp_path / "feeds.yaml"), line, column, message, hint)]
 
 
 @pytest.mark.parametrize("text", ["- a\n", "hello\n"])
@@ -724,27 +747,57 @@ def test_two_seeds_that_differ_in_their_ending_alone_are_a_problem(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "line", "column", "message"),
+    ("before", "after", "line", "column", "message", "hint"),
     [
-        ("author:", "autor:", 2, 1, "unknown key 'autor'"),
-        ("kind: prediction", "knd: prediction", 10, 5, "unknown key 'knd'"),
+        ("author:", "autor:", 2, 1, "unknown key 'autor'", "Did you mean 'author'?"),
+        ("kind: prediction", "knd: prediction", 10, 5, "unknown key 'knd'", "Did you mean 'kind'?"),
+        ("date: 2025-03-20", "date: 2025-02-30", 4, 7, "date: '2025-02-30' is no date", "There is no such day."),
         (
-            "date: 2025-03-20",
-            "date: 2025-02-30",
-            4,
-            7,
-            "date: Input should be a valid date or datetime, day value is outside expected range",
+            "made: 2025-03-19",
+            *("made: 19.3.2025", 9, 11, "claims.harbour-opens.made: '19.3.2025' is no date"),
+            "Write it as 2026-12-31.",
         ),
-        ("publisher: A Publisher\n", "", 1, 1, "'publisher' is missing"),
-        ("made: 2025-03-19", "due: 2025-03-19", 6, 3, "'made' is missing"),
+        ("publisher: A Publisher\n", "", 1, 1, "'publisher' is missing", "Write publisher: where it came out."),
+        (
+            "made: 2025-03-19",
+            *("due: 2025-03-19", 6, 3, "'made' is missing", "Write made: the day it was made, as 2025-03-19."),
+        ),
+        (
+            "made: 2025-03-19",
+            *("made: 2025-03-19\n    due: 2025-03-18", 10, 10),
+            "claims.harbour-opens.due: 2025-03-18 is before it was made, on 2025-03-19",
+            "Write the day by which it can be judged.",
+        ),
+        (
+            "claims:",
+            *("claims:\n  harbour-shuts: It shuts.", 6, 18, "claims.harbour-shuts: holds no keys"),
+            "Write `key: …` lines indented under it.",
+        ),
     ],
 )
-def test_a_mistake_in_a_seed_is_told_at_its_place(
-    tmp_path: Path, before: str, after: str, line: int, column: int, message: str
+def test_a_mistake_in_a_seed_is_told_at_its_place_with_its_mend(
+    tmp_path: Path, before: str, after: str, line: int, column: int, message: str, hint: str
 ) -> None:
+    file = tmp_path / "seeds" / "a.yaml"
     found = problems(tmp_path, "feeds: {}", {"a.yaml": SEED.replace(before, after)})
-    assert (line, column, message) in places(found)
-    assert {one.file for one in found} == {str(tmp_path / "seeds" / "a.yaml")}
+    assert Problem(str(file), line, column, message, hint) in found
+    assert {one.file for one in found} == {str(file)}
+
+
+def test_a_claim_may_be_due_on_the_day_it_was_made(tmp_path: Path) -> None:
+    seed = SEED.replace("made: 2025-03-19", "made: 2025-03-19\n    due: 2025-03-19")
+    (made_up,) = (one for one in settings(tmp_path, "feeds: {}", {"a.yaml": seed}).seeds if one.id == "a")
+    assert made_up.claims[0].due == date(2025, 3, 19)
+
+
+def test_an_id_that_cannot_be_one_is_offered_to_nobody(tmp_path: Path) -> None:
+    seeds = {"a.yaml": SEED.replace("harbour-opens", "Harbour_Opens")}
+    found = problems(tmp_path, "claims: {harbour-opens: {terms: harbour}}\n", seeds)
+    assert {Path(one.file).name: one.message.partition(";")[0] for one in found} == {
+        "feeds.yaml": "no seed has the claim 'harbour-opens'",
+        "a.yaml": "'Harbour_Opens' can't be a key here",
+    }
+    assert not any("Harbour_Opens" in one.hint for one in found)
 
 
 # ── templates ────────────────────────────────────────────────────────────────────────────────────────────────────
