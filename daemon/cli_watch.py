@@ -149,7 +149,7 @@ def status(as_json: AsJson = False, config: Config = None, state: State = None) 
 def check(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
     """Check feeds.yaml and the seeds: every problem at once, with its place. Exit code 2 when there is one.
 
-    It also notes claims that no term watches, and word lists that no term uses.
+    It also notes claims that no term watches, word lists that no term uses, and a small "or" that was meant as OR.
 
     Example: `claimwatch check --config new-feeds.yaml`
     """
@@ -163,11 +163,14 @@ def check(as_json: AsJson = False, config: Config = None, state: State = None) -
     }
     unused = unused_word_lists(rules)
     if as_json:
-        notes = {"unwatched": settings.unwatched, "unused_words": unused}
+        term_notes = [{"line": one.line, "column": one.column, "message": one.message} for one in settings.term_notes]
+        notes = {"unwatched": settings.unwatched, "unused_words": unused, "term_notes": term_notes}
         print_lines([{"file": str(settings.file), **counts, **notes}])
         return
     feeds, claims, terms, digests = counts.values()
     typer.echo(f"{settings.file} is fine: {feeds} feeds, {claims} claims with {terms} terms, {digests} digests")
+    for note in settings.term_notes:
+        typer.echo(f"note: {note}", err=True)
     if settings.unwatched:
         typer.echo(f"note: no term watches {', '.join(settings.unwatched)}", err=True)
     if unused:

@@ -5,11 +5,13 @@ Each is a type: what it takes, what is said of what it does not take, and how an
 
 from __future__ import annotations
 
+import difflib
 import re
 from datetime import UTC, datetime
+from importlib import resources
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -17,7 +19,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from daemon.databases import database_at
 from daemon.digests import ascii_host
 from daemon.words import tokenise
-from daemon.yamlfiles import nearest
 
 SHORTEST_INTERVAL_SECONDS = 60
 LONGEST_INTERVAL_SECONDS = 30 * 86_400
@@ -83,8 +84,20 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"there is no time zone {name!r}\n{nearest(name, available_timezones())[:120]}") from error
+        raise ValueError(f"there is no time zone {name!r}\n{_zone_meant(name)}") from error
     return name
+
+
+def _zone_meant(name: str) -> str:
+    """Goes by cities alone: what looks like an abbreviation (CEST, EST) may be hours away."""
+    table = resources.files("tzdata.zoneinfo").joinpath("zone.tab").read_text(encoding="utf-8")
+    zones = [line.split("\t")[2] for line in table.splitlines() if not line.startswith("#")]
+    cities = {zone.rpartition("/")[2].casefold(): zone for zone in [*zones, "UTC"]}
+    city = name.strip().replace(" ", "_").rpartition("/")[2]
+    cutoff = 1.0 if len(city) < 4 or city.isupper() else 0.75
+    if close := difflib.get_close_matches(city.casefold(), cities, n=1, cutoff=cutoff):
+        return f"Did you mean {cities[close[0]]!r}?"
+    return "Write it as Continent/City, such as Europe/Kyiv."
 
 
 def _clock(text: str) -> str:

@@ -27,7 +27,7 @@ from daemon.feedsfile import (
 )
 from daemon.fields import is_key
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
-from daemon.watchterms import check_terms
+from daemon.watchterms import check_terms, notes_on_terms
 from daemon.yamlfiles import YamlFile, nearest, raise_problems, read_yaml
 
 LOCAL_RECIPIENT = "you@localhost"
@@ -76,8 +76,9 @@ class Polling:
 @dataclass(frozen=True)
 class Settings:
     """Everything a user set, checked. `addresses` tells whose an id is; `unwatched` are claims without terms,
-    save for those of a shipped seed that this user does not watch at all; `feed_secrets` are headers by feed id, to be
-    shown nowhere; `secret_files` are what was read besides, and what a reload looks at."""
+    save for those of a shipped seed that this user does not watch at all; `term_notes` are what `check` tells of terms
+    that are no mistakes; `feed_secrets` are headers by feed id, to be shown nowhere; `secret_files` are what was read
+    besides, and what a reload looks at."""
 
     file: Path
     state: Path
@@ -90,6 +91,7 @@ class Settings:
     shipped_templates: Mapping[str, str]
     seeds: tuple[Seed, ...]
     unwatched: tuple[str, ...]
+    term_notes: tuple[Problem, ...] = ()
     feed_secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     secret_files: tuple[Path, ...] = ()
 
@@ -134,6 +136,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         shipped_templates=load_templates(shipped("alerts"))[0],
         seeds=seeds,
         unwatched=_unwatched(entries, seeds, path.parent / "seeds"),
+        term_notes=notes_on_terms(file),
     )
 
 

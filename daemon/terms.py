@@ -134,6 +134,20 @@ def parse_term(text: str) -> Term:
     return term
 
 
+def uncapitalised(text: str) -> Iterator[tuple[str, int]]:
+    """Each "and", "or" and "not" between the words of a term that are words for want of capitals, with its column."""
+    pieces = list(_pieces(text.translate(_TYPOGRAPHY)))
+    for before, piece, after in zip(pieces, pieces[1:], pieces[2:], strict=False):
+        is_word = piece.kind == "word" and not piece.exact and not piece.prefix
+        if (
+            is_word
+            and piece.text.upper() in ("AND", "OR", "NOT")
+            and before.kind not in ("(", "NOT", "field")
+            and after.kind not in (")", "AND", "OR")
+        ):
+            yield piece.text, piece.column
+
+
 def _pieces(text: str) -> Iterator[_Piece]:
     at = 0
     while at < len(text.rstrip()):

@@ -1,11 +1,13 @@
-"""The watch-terms of feeds.yaml where they stand in it: how they are written there, and which can't be read."""
+"""The watch-terms of feeds.yaml where they stand in it: how they are written there, which can't be
+read, and which may mean something else than their writer."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 
-from daemon.terms import TermError, parse_term
+from daemon.errors import Problem
+from daemon.terms import TermError, parse_term, uncapitalised
 from daemon.yamlfiles import Where, YamlFile
 
 
@@ -18,7 +20,11 @@ def term_lines(block: str) -> Iterable[tuple[int, str]]:
 
 
 def check_terms(file: YamlFile) -> None:
-    """Notes a problem at each term that can't be read."""
+    """Notes a problem at each term that can't be read, and where lines are no terms of their own."""
+    for where in file.joined:
+        if where[:1] == ("claims",) and where[2:] == ("terms",):
+            message = f"{'.'.join(map(str, where))}: several lines without |"
+            file.problem(where, message, "Write terms: |, or the lines become one term.")
     for where, row, term in _terms_in(file):
         try:
             parse_term(term)
@@ -27,13 +33,26 @@ def check_terms(file: YamlFile) -> None:
             file.problem_in_text(where, row, term, error.column, message, error.hint)
 
 
+def notes_on_terms(file: YamlFile) -> tuple[Problem, ...]:
+    """What to tell of terms that can all be read, each with its place: words that are meant otherwise, it seems."""
+    return tuple(
+        Problem(
+            file.name,
+            *file.place_in_text(where, row, term, column),
+            f"{word!r} is looked for as a word here; write {word.upper()} (or ={word} to mean the word)",
+        )
+        for where, row, term in _terms_in(file)
+        for word, column in uncapitalised(term)
+    )
+
+
 def _terms_in(file: YamlFile) -> Iterator[tuple[Where, int, str]]:
     """Every term as it is written, with its place and its row in a text block, whatever else is wrong in the file."""
     claims = file.values.get("claims") if isinstance(file.values, dict) else None
     for id, claim in claims.items() if isinstance(claims, dict) else ():
         where: Where = ("claims", id, "terms")
         terms = claim.get("terms") if isinstance(claim, dict) else None
-        if isinstance(terms, str):
+        if isinstance(terms, str) and where not in file.joined:
             yield from ((where, row, term) for row, term in term_lines(terms))
         elif isinstance(terms, list):
             for at, one in enumerate(terms):

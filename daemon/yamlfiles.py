@@ -24,13 +24,16 @@ _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 @dataclass
 class YamlFile:
-    """A file's values with the place of every key and value, and the problems found in it so far."""
+    """A file's values with the place of every key and value, and the problems found in it so far.
+
+    `joined` are the texts of several lines that YAML makes one line of, for want of a `|`."""
 
     name: str
     lines: list[str]
     values: Any = None
     keys: dict[Where, tuple[int, int]] = field(default_factory=dict)
     places: dict[Where, tuple[int, int]] = field(default_factory=dict)
+    joined: set[Where] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, where: Where, message: str, hint: str = "", *, at_key: bool = False) -> None:
@@ -39,8 +42,13 @@ class YamlFile:
         self.problems.append(Problem(self.name, line, column, message, hint))
 
     def problem_in_text(self, where: Where, row: int, text: str, column: int, message: str, hint: str) -> None:
-        """Notes a problem at a column (from 1) of `text`, with a caret: in row `row` (from 0) of a text block, or in a
-        scalar that is written on one line."""
+        """Notes a problem at a column (from 1) of `text`, with a caret."""
+        caret = f"{text}\n    {' ' * (column - 1)}^ {hint}".rstrip()
+        self.problems.append(Problem(self.name, *self.place_in_text(where, row, text, column), message, caret))
+
+    def place_in_text(self, where: Where, row: int, text: str, column: int) -> tuple[int, int]:
+        """Where a column (from 1) of `text` is: in row `row` (from 0) of a text block, or in a scalar that is written
+        on one line."""
         line, start = self._place(where, at_key=False)
         written = self.lines[line - 1][start - 1 :] if line <= len(self.lines) else ""
         if written[:1] in ("|", ">"):
@@ -48,9 +56,7 @@ class YamlFile:
             written, start = self.lines[line - 1], 1
         # What is written with escapes stands nowhere as it reads: then the value's own place has to do.
         at = written.find(text) if text else 0
-        start = start + at + column - 1 if at >= 0 else start
-        caret = f"{text}\n    {' ' * (column - 1)}^ {hint}".rstrip()
-        self.problems.append(Problem(self.name, line, start, message, caret))
+        return line, start + at + column - 1 if at >= 0 else start
 
     def _place(self, where: Where, at_key: bool) -> tuple[int, int]:
         if at_key and where in self.keys:
@@ -75,14 +81,24 @@ def read_yaml(path: Path, name: str | None = None) -> YamlFile:
     try:
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        reason = getattr(error, "problem", None) or str(error)
-        file.problems.append(Problem(file.name, line, column, f"is no YAML: {reason}", "Check indentation and quotes."))
+        file.problems.append(_syntax_problem(file, error))
         return file
     if node is not None:
         file.values = _value(file, node, (), ())
     return file
+
+
+def _syntax_problem(file: YamlFile, error: yaml.YAMLError) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    written = file.lines[line - 1] if 0 < line <= len(file.lines) else ""
+    if "\t" in written[: len(written) - len(written.lstrip())]:
+        at = written.index("\t") + 1
+        return Problem(file.name, line, at, "is no YAML: a tab stands here", "Indent with spaces.")
+    reason = getattr(error, "problem", None) or str(error)
+    if reason.startswith("mapping values are not allowed") and ": " in written[: column - 1]:
+        return Problem(file.name, line, column, "is no YAML: a second colon stands here", "Put the text in quotes.")
+    return Problem(file.name, line, column, f"is no YAML: {reason}", "Check indentation and quotes.")
 
 
 def raise_problems(*files: YamlFile) -> None:
@@ -108,9 +124,19 @@ def _value(file: YamlFile, node: yaml.Node, where: Where, around: tuple[yaml.Nod
         return _mapping(file, node, where, around)
     if isinstance(node, yaml.SequenceNode):
         return [_value(file, child, (*where, at), (*around, node)) for at, child in enumerate(node.value)]
+    if _is_joined(file, node):
+        file.joined.add(where)
     # The C loader says "" where the Python one says None for a scalar without quotes.
     plain = not getattr(node, "style", None)
     return None if plain and node.value in _NULLS else node.value
+
+
+def _is_joined(file: YamlFile, node: yaml.Node) -> bool:
+    begin, end, style = node.start_mark.line, node.end_mark.line, getattr(node, "style", None)
+    if style == ">":
+        first = next(filter(str.strip, file.lines[begin + 1 : end + 1]), "")
+        return first.strip() != str(node.value).strip()
+    return style != "|" and end > begin
 
 
 def _mapping(file: YamlFile, node: yaml.MappingNode, where: Where, around: tuple[yaml.Node, ...]) -> dict[str, Any]:

@@ -700,6 +700,13 @@ def test_a_check_notes_what_stands_there_without_use(desk: Desk) -> None:
     assert (noted["unwatched"][-1], noted["unused_words"]) == ("harbour-opens", ["ship"])
 
 
+def test_a_check_notes_an_operator_in_small_letters_at_its_place(desk: Desk) -> None:
+    desk.config.write_text("feeds: {}\nclaims: {black-sea-group: {terms: sea or ships}}\n", encoding="utf-8")
+    said = "'or' is looked for as a word here; write OR (or =or to mean the word)"
+    assert f"note: {desk.config}:2:39: {said}\n" in desk.ok("check").stderr
+    assert desk.objects("check")[0]["term_notes"] == [{"line": 2, "column": 39, "message": said}]
+
+
 def test_a_second_seed_is_a_matter_of_dropping_it_in(desk: Desk) -> None:
     (desk.folder / "seeds").mkdir()
     (desk.folder / "seeds" / "made-up.yaml").write_text(SEED, encoding="utf-8")

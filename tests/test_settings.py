@@ -130,6 +130,11 @@ MISTAKES = {
         "digests:\n  d: {at: 7:30, timezone: europe/kyiv}\n",
         *(2, 27, "digests.d.timezone: there is no time zone 'europe/kyiv'", "Did you mean 'Europe/Kyiv'?"),
     ),
+    "a zone by its abbreviation, which may be that of another": (
+        "digests:\n  d: {at: 7:30, timezone: CEST}\n",
+        *(2, 27, "digests.d.timezone: there is no time zone 'CEST'"),
+        "Write it as Continent/City, such as Europe/Kyiv.",
+    ),
     "an hour after the last": (
         "digests:\n  d: {at: 24:00}\n",
         *(2, 11, "digests.d.at: '24:00' is no time of day", 'Write it as "07:30".'),
@@ -250,7 +255,31 @@ MISTAKES = {
     ),
     "a tab": (
         "feeds:\n\ta: https://a.example/\n",
-        *(2, 1, "is no YAML: found character that cannot start any token", "Check indentation and quotes."),
+        *(2, 1, "is no YAML: a tab stands here", "Indent with spaces."),
+    ),
+    "a tab behind spaces": (
+        "feeds:\n  a: https://a.example/\n  \tb: https://b.example/\n",
+        *(3, 3, "is no YAML: a tab stands here", "Indent with spaces."),
+    ),
+    "a tab in a text block": (
+        "claims:\n  black-sea-group:\n    terms: |\n      sea\n\tships\n",
+        *(5, 1, "is no YAML: a tab stands here", "Indent with spaces."),
+    ),
+    "a text with a colon": (
+        "feeds:\n  a: {url: 'https://a.example/'}\n  b:\n    title: DW: World\n",
+        *(4, 14, "is no YAML: a second colon stands here", "Put the text in quotes."),
+    ),
+    "a text that ends with a colon": (
+        "words:\n  pause: said:\n",
+        *(2, 14, "is no YAML: a second colon stands here", "Put the text in quotes."),
+    ),
+    "a line too deep": (
+        "feeds: {}\n  words: {}\n",
+        *(2, 3, "is no YAML: did not find expected key", "Check indentation and quotes."),
+    ),
+    "a line too deep with a colon in its text": (
+        "polling:\n  every: 1h\n    proxy: 'http: 1'\n",
+        *(3, 10, "is no YAML: mapping values are not allowed in this context", "Check indentation and quotes."),
     ),
     "two documents": (
         "feeds: {}\n---\nfeeds: {}\n",
@@ -538,6 +567,82 @@ def test_every_bad_term_is_told(tmp_path: Path) -> None:
 )
 def test_claims_of_a_wrong_shape_are_a_problem_and_no_crash(tmp_path: Path, claims: str) -> None:
     assert [one.line for one in problems(tmp_path, f"claims: {claims}\n")] == [1]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        "\n      sea group\n      ships\n",
+        "sea group\n      ships\n",
+        "'sea group\n      ships'\n",
+        '"sea group\n      ships (sea"\n',
+        ">\n      sea group\n      ships\n",
+        ">-\n\n      sea group\n\n      ships\n",
+    ],
+)
+def test_terms_in_lines_that_yaml_makes_one_are_refused(tmp_path: Path, terms: str) -> None:
+    found = term_problem(tmp_path, terms)
+    assert found.message == "claims.black-sea-group.terms: several lines without |"
+    assert found.hint == "Write terms: |, or the lines become one term."
+    assert found.line == (4 if terms[0] == "\n" else 3)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        "sea group\n\n\n",
+        "\n      sea group\n",
+        ">\n      sea group\n\n    # ships\n",
+        "|\n      sea group\n",
+        "\n      - sea\n        group\n",
+    ],
+)
+def test_one_term_may_be_written_in_any_way(tmp_path: Path, terms: str) -> None:
+    loaded = settings(tmp_path, f"claims:\n  black-sea-group:\n    terms: {terms}")
+    assert loaded.rules.claims[0].terms == (TermRule("sea group"),)
+
+
+@pytest.mark.parametrize(
+    ("terms", "places"),
+    [
+        ("|\n      peace or talks\n      # x or y\n      sea Not ships\n", [(4, 13, "or"), (6, 11, "Not")]),
+        ("peace and talks\n", [(3, 18, "and")]),
+        ("\n      - {term: peace or talks}\n      - sea or ships\n", [(4, 22, "or"), (5, 13, "or")]),
+    ],
+)
+def test_an_operator_in_small_letters_is_noted_at_its_place(
+    tmp_path: Path, terms: str, places: list[tuple[int, int, str]]
+) -> None:
+    notes = settings(tmp_path, f"claims:\n  black-sea-group:\n    terms: {terms}").term_notes
+    assert notes == tuple(
+        Problem(
+            str(tmp_path / "feeds.yaml"),
+            *(line, column),
+            f"{word!r} is looked for as a word here; write {word.upper()} (or ={word} to mean the word)",
+        )
+        for line, column, word in places
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "zone"),
+    [
+        ("Kyiv", "Europe/Kyiv"),
+        ("Kiev", "Europe/Kyiv"),
+        ("Europe/Kyev", "Europe/Kyiv"),
+        ("New York", "America/New_York"),
+        ("utc", "UTC"),
+    ],
+)
+def test_a_zone_is_offered_by_its_city(tmp_path: Path, written: str, zone: str) -> None:
+    (found,) = problems(tmp_path, f"digests:\n  d: {{at: 7:30, timezone: {written}}}\n")
+    assert found.hint == f"Did you mean {zone!r}?"
+
+
+@pytest.mark.parametrize("written", ["CEST", "cst", "EDT", "msk", "MSK", "UTC+2", "Nowhere", "''"])
+def test_no_zone_is_offered_for_what_may_be_another(tmp_path: Path, written: str) -> None:
+    (found,) = problems(tmp_path, f"digests:\n  d: {{at: 7:30, timezone: {written}}}\n")
+    assert found.hint == "Write it as Continent/City, such as Europe/Kyiv."
 
 
 # ── what YAML makes of it ────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.terms import And, In, Near, Not, Or, Phrase, Term, TermError, Word, parse_term
+from daemon.terms import And, In, Near, Not, Or, Phrase, Term, TermError, Word, parse_term, uncapitalised
 
 A, B, C, D = map(Word, "abcd")
 
@@ -239,3 +239,26 @@ def test_a_field_without_its_words_is_refused_and_not_looked_for_as_a_word() -> 
 
 def test_only_the_last_word_of_a_hyphenated_prefix_is_open_at_its_end() -> None:
     assert parse_term("Black-Sea*") == Phrase((Word("Black"), Word("Sea", prefix=True)))
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("peace or talks", [("or", 7)]),
+        ("(peace Or talks) and not gaza", [("Or", 8), ("and", 18), ("not", 22)]),
+        ('"peace talks" or title:hockey', [("or", 15)]),
+        ("peace AND not gaza", [("not", 11)]),
+        ("“peace” or -gaza", [("or", 9)]),
+        ("peace OR talks", []),
+        ("peace =or talks", []),
+        ('"peace or talks"', []),
+        ("or* peace notes", []),
+        ("peace -or talks", []),
+        ("title:or peace", []),
+        ("(or peace) (peace or)", []),
+        ("or peace or", []),
+        ("", []),
+    ],
+)
+def test_an_operator_in_small_letters_between_words_is_found(written: str, found: list[tuple[str, int]]) -> None:
+    assert list(uncapitalised(written)) == found
