@@ -21,6 +21,7 @@ from daemon.eventlog import read
 from daemon.events import EVENT_TYPES, timestamp, timestamp_or_none
 from daemon.matching import Match, compile_rules
 from daemon.settings import load
+from daemon.yamlfiles import nearest
 
 FOLLOW_SECONDS = 0.5
 INTERRUPTED = 130
@@ -107,6 +108,9 @@ def matches(
     Examples: `claimwatch matches --claim prisoner-exchange --since 30d`, `claimwatch matches --csv > matches.csv`
     """
     with assembly.reading(*given(config, state)) as installation, installation.log.reading() as connection:
+        known = {one.id for one in installation.settings.rules.claims} | queries.claim_ids(connection)
+        if unknown := [one for one in claim or () if one not in known]:
+            raise typer.BadParameter(f"there is no claim {unknown[0]}. {nearest(unknown[0], known)}")
         found = queries.matches_since(connection, claim or None, since)
     if as_json:
         print_lines(_match_json(match) for match in found)

@@ -329,6 +329,11 @@ def counts(connection: Connection) -> dict[str, int]:
     return {name: connection.scalar(select(func.count()).select_from(table)) or 0 for name, table in tables.items()}
 
 
+def claim_ids(connection: Connection) -> set[str]:
+    """Every claim that the log has heard of, those that are watched no more as well."""
+    return set(connection.scalars(select(_claim.c.id)))
+
+
 def claim_rows(connection: Connection) -> list[dict[str, Any]]:
     """Every watched claim with its count of matches, the busiest first."""
     query = select(_claim).where(_claim.c.enabled).order_by(_claim.c.matches.desc(), _claim.c.id)

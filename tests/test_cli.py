@@ -775,9 +775,30 @@ def test_matches_are_lines_for_a_person(polled: Desk) -> None:
     assert done.stderr == "1 matches\n"
 
 
-def test_matches_may_be_of_some_claims_only(polled: Desk) -> None:
-    assert len(polled.objects("matches", "--claim", "prisoner-exchange")) == 1
-    assert polled.objects("matches", "--claim", "black-sea-group") == []
+def test_matches_may_be_of_some_claims_only(desk: Desk) -> None:
+    two = desk.config.read_text(encoding="utf-8").replace("claims: {", "claims: {black-sea-group: {terms: rain}, ")
+    desk.config.write_text(two, encoding="utf-8")
+    desk.ok("poll")
+    assert {one["claim"] for one in desk.objects("matches")} == {"prisoner-exchange", "black-sea-group"}
+    assert [one["claim"] for one in desk.objects("matches", "--claim", "black-sea-group")] == ["black-sea-group"]
+
+
+def test_matches_of_a_claim_that_there_is_not_are_refused(polled: Desk) -> None:
+    done = polled.run("matches", "--claim", "prisoner-exchange", "--claim", "prisoner-exchang")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "there is no claim prisoner-exchang. Did you mean 'prisoner-exchange'?" in unboxed(done.stderr)
+
+
+def test_matches_of_a_claim_that_is_in_the_log_alone_are_told(desk: Desk) -> None:
+    (desk.folder / "seeds").mkdir()
+    seed = desk.folder / "seeds" / "made-up.yaml"
+    seed.write_text(SEED, encoding="utf-8")
+    without = desk.config.read_text(encoding="utf-8")
+    desk.config.write_text(without.replace("claims: {", "claims: {harbour-opens: {terms: rain}, "), encoding="utf-8")
+    desk.ok("poll")
+    desk.config.write_text(without, encoding="utf-8")
+    seed.unlink()
+    assert [one["title"] for one in desk.objects("matches", "--claim", "harbour-opens")] == ["Rain expected"]
 
 
 def test_matches_may_begin_at_a_time(polled: Desk) -> None:
