@@ -156,7 +156,8 @@ def find_config(given: Path | None) -> Path:
         if place.is_file():
             return place
     message = f"is not there: looked at {', '.join(map(str, places))}"
-    raise ConfigError([Problem("feeds.yaml", 0, 0, message, "Name it with --config FILE.")])
+    hint = "`claimwatch init DIR` writes one; cd into its folder, or name it with --config FILE."
+    raise ConfigError([Problem("feeds.yaml", 0, 0, message, hint)])
 
 
 def default_state() -> Path:

@@ -1116,7 +1116,8 @@ def test_a_feeds_yaml_that_is_nowhere_is_told_with_all_the_places(elsewhere: Pat
     with pytest.raises(ConfigError) as caught:
         find_config(None)
     message = f"is not there: looked at feeds.yaml, {own}, /etc/claimwatch/feeds.yaml"
-    assert caught.value.problems == [Problem("feeds.yaml", 0, 0, message, "Name it with --config FILE.")]
+    hint = "`claimwatch init DIR` writes one; cd into its folder, or name it with --config FILE."
+    assert caught.value.problems == [Problem("feeds.yaml", 0, 0, message, hint)]
 
 
 def test_a_named_file_is_taken_or_nothing(elsewhere: Path) -> None:
