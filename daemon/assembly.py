@@ -211,6 +211,8 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
                 {
                     "name": name,
                     "next_due": timestamp(next_due(rules[name], clock.now())),
+                    "timezone": rules[name].timezone,
+                    "via": "maildir" if installation.maildir else "smtp",
                     "recipients": len([one for one in subscriptions if one.digest == name]),
                 }
                 for name in names

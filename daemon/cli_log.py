@@ -119,7 +119,7 @@ def matches(
     else:
         for match in found:
             console.match_lines(match)
-        console.err.print(f"{len(found)} matches")
+        console.err.print(f"{len(found)} {'match' if len(found) == 1 else 'matches'}")
 
 
 def match_command(

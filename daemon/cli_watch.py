@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon import __version__, assembly, console
+from daemon import assembly, console
 from daemon.assembly import Installation
-from daemon.backtest import Snapshot, snapshots_in
+from daemon.backtest import Snapshot, Summary, snapshots_in
 from daemon.backtest import backtest as run_backtest
 from daemon.cli_options import AsJson, Config, State, given, moment, print_lines, print_recorded
 from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
-from daemon.events import DeliveryAccepted, timestamp
+from daemon.events import DeliveryAccepted, Recorded, timestamp
 from daemon.fetching import Failed, Gone
 from daemon.matching import unused_word_lists
 from daemon.parsing import open_parser
@@ -34,17 +34,14 @@ def run(config: Config = None, state: State = None) -> None:
     """
     with assembly.writing(*given(config, state), "run") as installation:
         settings = installation.settings
-        feeds, claims = len(settings.rules.polled_feeds), len(settings.rules.watched_claims)
-        console.err.print(f"claimwatch {__version__}: {feeds} feeds, {claims} claims, from {settings.file}")
-        console.err.print(f"log: {settings.database}", style="dim")
-        if installation.maildir:
-            console.say_maildir(installation.maildir)
+        console.say_start(settings, len(due_feeds(installation.watch)))
         report = console.RoundReport()
         daemon = Daemon(
             installation.watch,
             installation.post,
             settings,
             installation.reloaded,
+            ready=lambda: console.say_watching(settings.rules, SystemClock().now()),
             told=report.told,
             before_round=report.begin,
             after_round=report.end,
@@ -54,6 +51,7 @@ def run(config: Config = None, state: State = None) -> None:
             asyncio.run(daemon.run())
         finally:
             report.close()
+        console.err.print("stopped")
 
 
 def poll_command(
@@ -195,22 +193,32 @@ def backtest(
     """What would I have been told? Replays archived feed snapshots in virtual time, through the code that polls and
     delivers. The log is thrown away unless --state names a place for it; digests go to a Maildir there.
 
+    It ends with sums and the subjects of the digests; with --json, in one line of sums alone.
+
     Example: `claimwatch backtest archive/ --from 2025-07-20 --to 2025-08-01 --state ./what-if`
     """
     config, state = given(config, state)
     snapshots = snapshots_in(archive)
     with assembly.replaying(config, state) as installation:
-        summary = asyncio.run(_backtest(installation, snapshots, begin, end))
-    if not as_json and not state:
+        digests: list[Recorded] = []
+        summary = asyncio.run(_backtest(installation, snapshots, begin, end, digests.append))
+    if as_json:
+        print_lines([summary.as_json()])
+        return
+    console.backtest_screen(summary, digests)
+    if not state:
         console.err.print(
             "The log was thrown away; --state DIR keeps it, with the digests in DIR/Maildir.", style="dim"
         )
-    print_lines([summary.as_json()])
 
 
 async def _backtest(
-    installation: Installation, snapshots: Sequence[Snapshot], begin: datetime | None, end: datetime | None
-) -> Any:
+    installation: Installation,
+    snapshots: Sequence[Snapshot],
+    begin: datetime | None,
+    end: datetime | None,
+    mailed: Callable[[Recorded], None],
+) -> Summary:
     with closing(console.Replay(len(snapshots))) as replay:
         return await run_backtest(
             installation.log,
@@ -221,4 +229,5 @@ async def _backtest(
             until=end,
             most_bytes=installation.settings.polling.most_bytes,
             told=replay.told,
+            mailed=mailed,
         )

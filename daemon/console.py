@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from email.message import EmailMessage
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -17,8 +21,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from daemon.backtest import Snapshot
-from daemon.digests import MatchToTell
+from daemon import __version__
+from daemon.backtest import Snapshot, Summary
+from daemon.digests import MatchToTell, next_due
 from daemon.events import (
     DeliveryAccepted,
     DeliveryDeferred,
@@ -33,6 +38,7 @@ from daemon.events import (
 from daemon.fetching import Failed, Gone
 from daemon.rules import Rules
 from daemon.service import Polled
+from daemon.settings import Settings
 
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 out = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -52,6 +58,26 @@ def set_up_logging(verbose: bool = False) -> None:
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     for noisy in ("httpx", "httpcore", "apscheduler", "asyncio", "aiosmtplib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def say_start(settings: Settings, due: int) -> None:
+    """What the watch begins with: its rules, its places, and how many feeds are not among the `due` first ones."""
+    rules = settings.rules
+    feeds, claims = len(rules.polled_feeds), len(rules.watched_claims)
+    counted = f"{feeds} {_noun(feeds, 'feed')}, {claims} {_noun(claims, 'claim')}"
+    err.print(f"claimwatch {__version__}: {counted}, from {settings.file}")
+    err.print(f"log: {_place(str(settings.database))}", style="dim")
+    if settings.mail.smtp is None:
+        say_maildir(settings.mail.maildir)
+    if waiting := feeds - due:
+        err.print(f"{waiting} {_noun(waiting, 'feed')} {_noun(waiting, 'is', 'are')} not due yet")
+
+
+def say_watching(rules: Rules, now: datetime) -> None:
+    """That the watch runs, what comes next, and how to end it."""
+    coming = min(((next_due(one, now), one) for one in rules.live_digests), key=itemgetter(0), default=None)
+    digest = f"next digest: {coming[1].name}, {_due(coming[0], coming[1].timezone)}" if coming else "no digest is set"
+    err.print(f"watching; {digest}; Ctrl-C stops")
 
 
 class RoundReport:
@@ -108,9 +134,9 @@ def say_round(results: Sequence[Polled]) -> None:
     err.print(f"[{colour}]{reached} of {len(results)} {_noun(len(results), 'feed')} reached[/]; {counted}")
     for (why, hint), feeds in _grouped(failed).items():
         again = min(polled.next_due for polled in feeds)
-        names = ", ".join(polled.feed for polled in feeds)
-        err.print(f"  {escape(why)}: {escape(names)}")
-        err.print(f"    {escape(hint)} Next try from {_local(again)}.", style="dim")
+        err.print(f"  {escape(why)}")
+        _indented(err, ", ".join(polled.feed for polled in feeds), 4)
+        _indented(err, f"{hint} Next try from {_local(again)}.", 4, "dim")
 
 
 def _grouped(failed: Iterable[Polled]) -> dict[tuple[str, str], list[Polled]]:
@@ -125,6 +151,10 @@ def _grouped(failed: Iterable[Polled]) -> dict[tuple[str, str], list[Polled]]:
 
 
 def _why(reason: str, detail: str) -> str:
+    """The reason, and of the detail what a person can use: the log has all of it."""
+    if reason == "name not found":
+        return reason
+    detail = re.sub(r"^\[Errno -?\d+\] ", "", detail)
     return detail if reason in detail else f"{reason} ({detail})"
 
 
@@ -164,6 +194,21 @@ class Replay:
     def close(self) -> None:
         """The backtest is over."""
         self._bar.stop()
+
+
+def backtest_screen(summary: Summary, digests: Iterable[Recorded]) -> None:
+    """What a backtest came to: what came in, on which claims, and what the digests would have said."""
+    failed = f", {summary.failed} failed" if summary.failed else ""
+    polls, items = f"{summary.polls} {_noun(summary.polls, 'poll')}", f"{summary.items} {_noun(summary.items, 'item')}"
+    out.print(f"{summary.feeds} {_noun(summary.feeds, 'feed')}: {polls}{failed}; {items}, {summary.revised} revised")
+    found = summary.matches.total()
+    out.print(f"\n[bold]{found} {_noun(found, 'match', 'matches')}[/]")
+    for claim, count in summary.matches.most_common():
+        out.print(f"{count:>7}  {claim}", markup=False, style=None if count else "dim")
+    out.print(f"\n[bold]{summary.digests} {_noun(summary.digests, 'digest')}[/]")
+    for one in digests:
+        if isinstance(one.event, DigestPrepared):
+            out.print(f"  {one.at:%Y-%m-%d %H:%M} UTC  {one.event.name}: {one.event.subject}", markup=False)
 
 
 class WeekReport:
@@ -247,28 +292,47 @@ def status_screen(status: dict[str, Any]) -> None:
     """The status, to be read by a person."""
     out.print(f"[bold]claimwatch[/] {status['watch']}")
     for digest in status["digests"]:
-        due = _local(datetime.fromisoformat(digest["next_due"]))
-        out.print(f"next digest: {digest['name']}, {due}, to {digest['recipients']}")
+        due, count = _due(datetime.fromisoformat(digest["next_due"]), digest["timezone"]), digest["recipients"]
+        to = "the Maildir" if digest["via"] == "maildir" else f"{count} {_noun(count, 'recipient')}"
+        out.print(f"next digest: {digest['name']}, {due}, to {to}")
     for waiting in status["waiting"]:
-        tries = f"{waiting['state']}, {waiting['attempts']} attempts"
+        tries = f"{waiting['state']}, {waiting['attempts']} {_noun(waiting['attempts'], 'attempt')}"
         out.print(f"[yellow]waiting[/]: {waiting['digest']} ({tries}) {escape(waiting['answer'])}")
-    claims = Table("claim", "terms", "matches", "last match", box=None, header_style="bold")
+    # One zone for all of a table, the present one: in the head it holds for every row.
+    here = datetime.now().astimezone().tzinfo
+    claims = Table("claim", "terms", "matches", f"last match ({here})", box=None, header_style="bold")
     for claim in status["claims"]:
-        claims.add_row(claim["id"], str(claim["terms"]), str(claim["matches"]), _short(claim["last_match"]))
+        claims.add_row(claim["id"], str(claim["terms"]), str(claim["matches"]), _cell(claim["last_match"], here))
     out.print(claims)
-    feeds = Table("feed", "state", "items", "last read", "next", box=None, header_style="bold")
+    feeds = Table("feed", "state", "items", f"last read ({here})", f"next ({here})", box=None, header_style="bold")
     for feed in status["feeds"]:
         colour = {"ok": "green", "new": "dim"}.get(feed["state"], "red")
         row = (Text(feed["id"]), Text(feed["state"], colour), str(feed["items"]))
-        feeds.add_row(*row, _short(feed["succeeded_at"]), _short(feed["next_due"]))
+        feeds.add_row(*row, _cell(feed["succeeded_at"], here), _cell(feed["next_due"], here))
     out.print(feeds)
-    for feed in status["feeds"]:
-        if feed["state"] not in ("ok", "new"):
-            why = escape(_why(feed["reason"], feed["detail"]))
-            out.print(f"[red]{escape(feed['id'])}[/] since {_short(feed['since'])}: {why}. {escape(feed['hint'])}")
+    _say_troubles(status["feeds"])
     log = status["log"]
-    out.print(f"log: {log['events']} events, {log['items']} items, {log['matches']} matches; head {log['head'][:16]}")
-    out.print(f"     {log['database']}", style="dim")
+    counted = ", ".join(f"{log[many]} {_noun(log[many], one, many)}" for one, many in _COUNTED)
+    out.print(f"log: {counted}; head {log['head'][:16]}")
+    out.print(f"     {_place(log['database'])}", style="dim")
+
+
+_COUNTED = (("event", "events"), ("item", "items"), ("match", "matches"))
+
+
+def _say_troubles(feeds: Iterable[dict[str, Any]]) -> None:
+    """The feeds in trouble, those with the same trouble together: offline, all of them have one."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for feed in feeds:
+        if feed["state"] not in ("ok", "new"):
+            key = (feed["state"], _why(feed["reason"], feed["detail"]), feed["hint"])
+            groups.setdefault(key, []).append(feed)
+    for (state, why, hint), alike in groups.items():
+        since = min((feed["since"] for feed in alike if feed["since"]), default=None)
+        begun = f" since {_local(datetime.fromisoformat(since))}" if since else ""
+        out.print(f"[red]{escape(state)}[/]{begun}: {escape(why)}")
+        _indented(out, ", ".join(feed["id"] for feed in alike), 2)
+        _indented(out, hint, 2, "dim")
 
 
 def match_lines(match: MatchToTell) -> None:
@@ -284,9 +348,29 @@ def _noun(count: int, one: str, many: str | None = None) -> str:
     return one if count == 1 else many or one + "s"
 
 
+def _indented(console: Console, text: str, columns: int, style: str | None = None) -> None:
+    """A text under a line, in lines that no terminal has to break in the middle of a feed's name."""
+    margin = " " * columns
+    lines = textwrap.wrap(
+        text, 80, initial_indent=margin, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+    )
+    console.print("\n".join(lines), style=style, markup=False)
+
+
 def _local(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{moment.astimezone():%Y-%m-%d %H:%M %Z}"
 
 
-def _short(moment: str | None) -> str:
-    return _local(datetime.fromisoformat(moment))[:16] if moment else "–"
+def _due(moment: datetime, zone: str) -> str:
+    """When a digest is due, as its line in feeds.yaml has it."""
+    due = moment.astimezone(ZoneInfo(zone))
+    return f"{due:%a} {due.day} {due:%b %H:%M} {zone}"
+
+
+def _cell(moment: str | None, zone: tzinfo | None) -> str:
+    return f"{datetime.fromisoformat(moment).astimezone(zone):%Y-%m-%d %H:%M}" if moment else "–"
+
+
+def _place(database: str) -> str:
+    """A file by its path, a database on a server by its address."""
+    return database.removeprefix("sqlite:///")

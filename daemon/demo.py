@@ -141,6 +141,7 @@ def next_steps(replayed: Replayed, program: str) -> list[tuple[str, str]]:
     demo = replayed.demo
     config = ["--config", str(demo.config)]
     both = [*config, "--state", str(demo.state)]
+    again = [*config, "--state", str(demo.folder / "again")]
 
     def command(*words: str) -> str:
         return f"{program} {shlex.join(words)}"
@@ -155,7 +156,8 @@ def next_steps(replayed: Replayed, program: str) -> list[tuple[str, str]]:
         ("the terms on a headline of yours", f"echo {shlex.quote(HEADLINE)} | {command('match', '-', *config)}"),
         (
             f"the week once more, after you have edited {demo.config}",
-            command("backtest", str(demo.archive), "--to", f"{replayed.end:%Y-%m-%d}", *config),
+            command("backtest", str(demo.archive), "--to", f"{replayed.end:%Y-%m-%d}", *again),
         ),
+        ("", command("digest", "show", *again)),
         ("a watch of your own: a starter to edit, in a folder of that name", command("init", "my-watch")),
     ]

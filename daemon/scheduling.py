@@ -51,6 +51,7 @@ class Daemon:
     """A watch that runs until it is told to stop.
 
     `reload` reads feeds.yaml again and returns what to go on with; it raises ClaimwatchError where it can't be used.
+    `ready` is called once, when a signal would be heard.
     `after_round` hears of each round of polls that asked at least one feed.
     """
 
@@ -58,6 +59,7 @@ class Daemon:
     post: Post
     settings: Settings
     reload: Callable[[], tuple[Settings, Watch, Post]]
+    ready: Callable[[], None] = lambda: None
     told: Callable[[Polled], None] = lambda _polled: None
     before_round: Callable[[int], None] = lambda _count: None
     after_round: Callable[[list[Polled]], None] = lambda _polled: None
@@ -86,6 +88,7 @@ class Daemon:
         for name, tick in ticks.items():
             self._arm(scheduler, name, tick, timedelta(0))
         self._listen(asyncio.get_running_loop(), lambda: self._look_at_rules(scheduler, ticks["rules"]))
+        self.ready()
         scheduler.start()
         notify(f"READY=1\nSTATUS=watching {len(self.watch.rules.polled_feeds)} feeds")
         try:

@@ -59,7 +59,7 @@ class Archive:
 
     def summary(self, *arguments: str) -> dict[str, Any]:
         """What a backtest into the kept state comes to: the one line on its stdout."""
-        done = self.run("--state", str(self.state), *arguments)
+        done = self.run("--json", "--state", str(self.state), *arguments)
         assert done.exit_code == 0, done.output + repr(done.exception)
         (line,) = done.stdout.splitlines()
         found: dict[str, Any] = json.loads(line)
@@ -124,12 +124,29 @@ def test_a_backtest_ends_with_one_line(two_days: Archive) -> None:
 
 
 def test_the_line_has_its_keys_in_their_order(two_days: Archive) -> None:
-    assert list(two_days.summary("--json")) == KEYS
+    assert list(two_days.summary()) == KEYS
 
 
 def test_only_the_line_is_on_stdout(two_days: Archive) -> None:
-    for arguments in ((), ("--json",)):
-        assert list(json.loads(two_days.run(*arguments).stdout)) == KEYS
+    assert list(json.loads(two_days.run("--json").stdout)) == KEYS
+
+
+def test_without_json_a_person_reads_sums_and_what_the_digests_would_have_said(two_days: Archive) -> None:
+    assert two_days.run().stdout.splitlines() == [
+        "2 feeds: 5 polls; 5 items, 0 revised",
+        "",
+        "3 matches",
+        "      2  prisoner-exchange",
+        "      1  black-sea-group",
+        "",
+        "1 digest",
+        "  2025-03-19 07:30 UTC  daily: 1 claim moved: prisoner exchange (1)",
+    ]
+
+
+def test_no_subject_stands_there_without_a_digest(archive: Archive) -> None:
+    archive.add("gazette", "20250318T150000Z.xml", RAIN)
+    assert archive.run().stdout.splitlines()[-1] == "0 digests"
 
 
 def test_a_backtest_without_a_state_says_that_it_keeps_nothing(two_days: Archive) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import signal
 import sqlite3
@@ -385,7 +386,9 @@ def test_a_poll_that_reached_nothing_ends_with_1_and_says_why(desk: Desk, web: W
     assert done.exit_code == 1
     assert (told["outcome"], told["reason"], told["detail"]) == ("failed", "http 404", "404 Not Found")
     assert told["hint"] == "The feed may have moved: look for its new address on the site."
-    assert done.stderr.startswith("0 of 1 feed reached; 0 new items, 0 matches\n  http 404 (404 Not Found): gazette\n")
+    assert done.stderr.startswith(
+        "0 of 1 feed reached; 0 new items, 0 matches\n  http 404 (404 Not Found)\n    gazette\n"
+    )
     assert "Next try from" in done.stderr
 
 
@@ -393,7 +396,7 @@ def test_a_feed_that_is_gone_is_told_as_gone(desk: Desk, web: WebServer) -> None
     web.serve("/feed.xml", Answer(status=410))
     done = desk.run("poll", "--json")
     assert (done.exit_code, lines_of(done)[0]["outcome"]) == (1, "gone")
-    assert "gone for good (410): gazette" in done.stderr
+    assert "gone for good (410)\n    gazette\n" in done.stderr
 
 
 def test_some_feeds_reached_is_no_failure(desk: Desk, web: WebServer) -> None:
@@ -425,7 +428,7 @@ def test_a_feed_on_a_private_address_is_refused_until_feeds_yaml_names_its_host(
     desk.config.write_text(named.replace("allow_private: 127.0.0.1", ""), encoding="utf-8")
     done = desk.run("poll")
     assert done.exit_code == 1
-    assert "private address (127.0.0.1 is no address of the public internet): gazette" in done.stderr
+    assert "private address (127.0.0.1 is no address of the public internet)\n    gazette\n" in done.stderr
     assert "name the host under polling: allow_private:" in done.stderr
     assert web.asked == []
     desk.config.write_text(named, encoding="utf-8")
@@ -557,15 +560,53 @@ def test_status_is_one_object(polled: Desk) -> None:
 def test_status_is_a_screen_for_a_person(polled: Desk) -> None:
     shown = polled.ok("status").stdout
     assert "claimwatch is not running; last awake " in shown
-    assert "next digest: daily, " in shown
-    assert "log: 4 events, 2 items, 1 matches; head " in shown
+    assert re.search(r"^next digest: daily, \w{3} \d+ \w{3} 07:30 UTC, to the Maildir$", shown, re.MULTILINE)
+    assert "log: 4 events, 2 items, 1 match; head " in shown
+    assert f"     {polled.database}\n" in shown
+
+
+def test_status_tells_a_digest_s_time_as_feeds_yaml_has_it_and_to_how_many_it_goes(desk: Desk) -> None:
+    text = desk.config.read_text(encoding="utf-8").replace("at: 7:30", "at: 7:30, timezone: Europe/Kyiv")
+    desk.config.write_text(text + "mail: {smtp: {host: mail.example}}\n", encoding="utf-8")
+    desk.ok("poll")
+    (line,) = [one for one in desk.ok("status").stdout.splitlines() if one.startswith("next digest: ")]
+    assert line.endswith(" 07:30 Europe/Kyiv, to 1 recipient")
+    (told,) = desk.objects("status")[0]["digests"]
+    assert (told["timezone"], told["via"]) == ("Europe/Kyiv", "smtp")
+
+
+def test_every_time_on_the_status_screen_has_its_zone(polled: Desk, web: WebServer) -> None:
+    """Seen in a process of its own, whose machine stands elsewhere."""
+    web.serve("/feed.xml", Answer(status=503))
+    polled.run("poll")
+    with polled.process("status", env=os.environ | {"TZ": "Asia/Kolkata"}) as process:
+        out, _ = process.communicate(timeout=30)
+    assert "last match (IST)" in out
+    assert "last read (IST)" in out
+    assert re.search(r"^failing since [-\d]{10} \d\d:\d\d IST: ", out, re.MULTILINE)
+    (told,) = polled.objects("status")
+    read = datetime.fromisoformat(told["feeds"][0]["succeeded_at"]) + timedelta(hours=5, minutes=30)
+    assert f"{read:%Y-%m-%d %H:%M}" in out
 
 
 def test_status_tells_a_feed_in_trouble(polled: Desk, web: WebServer) -> None:
     web.serve("/feed.xml", Answer(status=503))
     polled.run("poll")
     shown = polled.ok("status").stdout
-    assert "http 503 (503 Service Unavailable). The site is in trouble; it is tried again by itself." in shown
+    assert ": http 503 (503 Service Unavailable)\n  gazette\n" in shown
+    assert "  The site is in trouble; it is tried again by itself.\n" in shown
+
+
+def test_status_tells_one_trouble_of_many_feeds_once(desk: Desk) -> None:
+    names = [f"feed-{letter}" for letter in "abcdefghij"]
+    feeds = ", ".join(f'{name}: "http://{name}.invalid/rss"' for name in names)
+    desk.config.write_text(f"feeds: {{{feeds}}}\n", encoding="utf-8")
+    desk.run("poll")
+    shown = desk.ok("status").stdout
+    assert shown.count("name not found") == 1
+    assert "Errno" not in shown
+    assert " ".join(shown.partition("name not found\n")[2].split()).startswith(f"{', '.join(names)} Check the address")
+    assert max(map(len, shown.splitlines()[:-1])) <= 80
 
 
 def test_status_tells_what_waits(polled: Desk) -> None:
@@ -772,7 +813,7 @@ def test_matches_are_lines_for_a_person(polled: Desk) -> None:
     assert lines[0].endswith(" gazette  match 4")
     assert lines[1] == "  Prisoner exchange agreed"
     assert lines[2] == "  prisoner exchange  https://news.example/prisoner-exchange-agreed"
-    assert done.stderr == "1 matches\n"
+    assert done.stderr == "1 match\n"
 
 
 def test_matches_may_be_of_some_claims_only(desk: Desk) -> None:
@@ -1089,9 +1130,9 @@ def test_feeds_that_failed_alike_are_told_together(capsys: pytest.CaptureFixture
     results = [Polled("b", failed, NOW + timedelta(hours=1)), Polled("a", failed, NOW), Polled("c", Gone("u"), NOW)]
     lines = told_on_stderr(capsys, lambda: console.say_round(results)).splitlines()
     assert lines[0] == "0 of 3 feeds reached; 0 new items, 0 matches"
-    assert lines[1] == "  timeout (no complete answer within 30 s): b, a"
-    assert lines[2].startswith("    It is slow. Next try from 2025-03-19 ")
-    assert lines[3] == "  gone for good (410): c"
+    assert lines[1:3] == ["  timeout (no complete answer within 30 s)", "    b, a"]
+    assert re.fullmatch(r"    It is slow. Next try from 2025-03-19 \d\d:\d\d \S+\.", lines[3])
+    assert lines[4:6] == ["  gone for good (410)", "    c"]
 
 
 def on_a_terminal(process_of: Callable[[int], subprocess.Popen[str]]) -> str:
@@ -1132,15 +1173,33 @@ def test_run_polls_at_once_and_records_its_start_and_stop(desk: Desk) -> None:
             if "reached" in line:
                 break
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=30)
+        out, rest = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "")
-    assert told[0] == f"claimwatch {__version__}: 1 feeds, 1 claims, from {desk.config}\n"
-    assert told[1] == f"log: sqlite:///{desk.database}\n"
+    assert told[0] == f"claimwatch {__version__}: 1 feed, 1 claim, from {desk.config}\n"
+    assert told[1] == f"log: {desk.database}\n"
+    assert any(
+        re.fullmatch(r"watching; next digest: daily, \w+ \d+ \w+ 07:30 UTC; Ctrl-C stops\n", one) for one in told
+    )
+    assert rest == "stopped\n"
     assert told[-1] == "1 of 1 feed reached; 2 new items, 1 match\n"
     kinds = [event["kind"] for event in desk.objects("events")]
     assert kinds[0] == "watch_started"
     assert kinds[-1] == "watch_stopped"
     assert kinds.count("item_seen") == 2
+
+
+def test_run_says_how_many_feeds_are_not_due_yet(polled: Desk) -> None:
+    with polled.process("run") as process:
+        assert process.stderr
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if line.startswith("watching; "):
+                break
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=30)
+    assert told[-2] == "1 feed is not due yet\n"
+    assert (process.returncode, rest) == (0, "stopped\n")
 
 
 def test_a_reload_takes_up_what_feeds_yaml_says_now(polled: Desk) -> None:

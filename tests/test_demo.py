@@ -265,11 +265,13 @@ def test_the_schemas_come_along_for_editors(shown: Shown) -> None:
 
 
 def test_each_command_that_it_recommends_can_be_copied_into_a_shell(shown: Shown, tmp_path: Path) -> None:
-    assert len(shown.recommended) == 9
+    assert len(shown.recommended) == 10
     outputs = [run(["sh", "-c", line], tmp_path) for line in shown.recommended]
     assert all(done.stdout for done in outputs)
     assert (tmp_path / "my-watch" / "feeds.yaml").is_file()
     assert "the log and its tables hold" in "".join(done.stdout for done in outputs)
+    ids = [re.findall(r"^\S+/[-\d]{10}T[:\d]{8}Z", done.stdout, re.MULTILINE) for done in outputs]
+    assert ids[2] == ids[8] != []
     assert '"claims": ["crew-exchange"]' in "".join(done.stdout for done in outputs)
 
 

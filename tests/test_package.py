@@ -159,7 +159,7 @@ def use(installed: Installed, folder: Path) -> None:
     snapshot.parent.mkdir(parents=True)
     snapshot.write_bytes(rss(*NEWS))
     options = ("--config", folder / "feeds.yaml", "--state", folder / "state")
-    summary = json.loads(installed.ok("backtest", folder / "archive", "--to", "2025-03-20T12:00Z", *options))
+    summary = json.loads(installed.ok("backtest", "--json", folder / "archive", "--to", "2025-03-20T12:00Z", *options))
     assert (summary["items"], summary["matches"], summary["digests"]) == (2, {"prisoner-exchange": 1}, 1)
     assert len(list((folder / "state" / "Maildir" / "new").iterdir())) == 1
 
