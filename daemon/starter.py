@@ -28,6 +28,8 @@ def write_starter(folder: Path, *, everything: bool = False) -> list[Path]:
     try:
         for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
+            # Without a seed to begin with as well: this is where the user's own go.
+            (folder / "seeds").mkdir(exist_ok=True)
             # Exclusively: what came in the meantime is not overwritten either.
             with path.open("xb") as file:
                 written.append(path)

@@ -221,7 +221,7 @@ def test_a_digest_that_wants_it_is_sent_empty(tmp_path: Path) -> None:
         at_due(watch)
         (prepared,) = prepare_due(watch, post(tmp_path))
         assert prepared.event.matches == ()
-        assert prepared.event.subject == "Nothing new, 0 of 1 feeds read (daily)"
+        assert prepared.event.subject == "Nothing new, 0 of 1 feed read (daily)"
         assert sent(watch, post(tmp_path, Hand())) == ["delivery_accepted"]
 
 

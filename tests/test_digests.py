@@ -32,7 +32,7 @@ from daemon.digests import (
     next_due,
     standing,
 )
-from daemon.events import Coverage, Evidence, FeedTrouble, Span
+from daemon.events import Coverage, Evidence, FeedOutage, FeedTrouble, Span
 from daemon.items import one_line, squeeze
 from daemon.rendering import Rendered, addressed, pack, render, to_message, unpack
 from daemon.rules import DigestRule, Rules
@@ -731,6 +731,23 @@ def test_any_titles_make_a_message_that_parses(titles: list[str]) -> None:
     assert message["Subject"] == f"1 claim moved: energy strike pause ({len(titles)})"
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
     assert all(not part.defects for part in message.walk())
+
+
+def test_what_began_and_ended_within_a_minute_is_told_as_that_short() -> None:
+    start = datetime(2025, 3, 19, 1, 52, 10, tzinfo=UTC)
+    end = start + timedelta(seconds=20)
+    short = replace(ALL_WELL, asleep=(Span(start, end),), recovered=(FeedOutage("gazette", start, end),))
+    both = rendered(coverage=short)
+    for text in (both.text, both.html):
+        words = " ".join(text.split())
+        assert "could not be read for less than a minute, at 19 Mar 2025, 01:52 UTC." in words
+        assert "The watch was down for less than a minute, at 19 Mar 2025, 01:52 UTC." in words
+
+
+def test_one_feed_is_told_as_one() -> None:
+    both = rendered(coverage=replace(ALL_WELL, feeds=1, feeds_read=1))
+    for text in (both.text, both.html):
+        assert "1 of 1 feed could be read at the end." in " ".join(text.split())
 
 
 def test_a_coverage_without_a_beginning_is_told_without_one() -> None:
