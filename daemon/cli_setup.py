@@ -36,7 +36,7 @@ def init(
     )
 
 
-def schema(of: Annotated[Schema, typer.Argument(help="Of feeds.yaml, or of a seed.")]) -> None:
+def schema(of: Annotated[Schema, typer.Argument(metavar="WHICH", help="Of feeds.yaml, or of a seed.")]) -> None:
     """The JSON Schema of feeds.yaml or of a seed, on stdout: for editors, and for programs that write them.
 
     Example: `claimwatch schema feeds > feeds.schema.json`
