@@ -6,16 +6,46 @@ Exit codes: 0 fine, 1 something is wrong, 2 wrong usage or configuration.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from daemon import __version__, cli_demo, cli_digest, cli_log, cli_setup, cli_watch, console
 from daemon.cli_options import Config, Global, State
 from daemon.errors import ClaimwatchError, ConfigError
 
+
+class _PlainHelp(TyperCommand):
+    """A command whose --help tells no types that nobody can act on: `--json`, not `--json <bool>`; DIR, not {DIR}."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+class _PlainGroupHelp(TyperGroup):
+    """The same for a group of commands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+
+def _without_types(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+        elif isinstance(param, TyperArgument) and not param.type_descriptor.is_choice:
+            # Its metavar stands for its name; typer has no option for the type beside it.
+            param.display_type_rich = lambda ctx: None  # type: ignore[method-assign]
+    return params
+
+
 app = typer.Typer(
     name="claimwatch",
+    cls=_PlainGroupHelp,
     help="Keeps watch over the claims that an article makes: polls news feeds, matches, logs, and mails digests.",
     epilog="Exit codes: 0 fine, 1 something is wrong, 2 wrong usage or configuration. "
     "`claimwatch COMMAND --help` has examples.",
@@ -23,7 +53,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-digest_app = typer.Typer(help="Preview, prepare, show and send digests again.", no_args_is_help=True)
+digest_app = typer.Typer(
+    cls=_PlainGroupHelp, help="Preview, prepare, show and send digests again.", no_args_is_help=True
+)
 app.add_typer(digest_app, name="digest")
 
 
@@ -85,4 +117,4 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (digest_app, "resend", cli_digest.resend),
 )
 for _group, _name, _command in _COMMANDS:
-    _group.command(_name)(_command)
+    _group.command(_name, cls=_PlainHelp)(_command)

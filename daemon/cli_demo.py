@@ -20,7 +20,7 @@ def demo(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]", help="An empty folder to keep it in; without, a new one in /tmp.", show_default=False
+            metavar="DIR", help="An empty folder to keep it in; without, a new one in /tmp.", show_default=False
         ),
     ] = None,
     as_json: AsJson = False,

@@ -25,12 +25,16 @@ from daemon.service import record_rules
 
 # ── digests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Name = Annotated[str, typer.Argument(help="The digest's name in feeds.yaml.", autocompletion=digest_names)]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The digest's name in feeds.yaml.", autocompletion=digest_names)
+]
 
 
 def preview(
     name: Name,
-    html: Annotated[Path | None, typer.Option("--html", help="Write the HTML part to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the HTML part to this file.")
+    ] = None,
     as_json: AsJson = False,
     config: Config = None,
     state: State = None,
@@ -55,7 +59,10 @@ def preview(
 
 def prepare(
     name: Annotated[
-        str | None, typer.Argument(help="Prepare this one now; without, all that are due.", autocompletion=digest_names)
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Prepare this one now; without, all that are due.", autocompletion=digest_names
+        ),
     ] = None,
     as_json: AsJson = False,
     config: Config = None,
@@ -76,7 +83,7 @@ def prepare(
 
 def resend(
     name: Name,
-    to: Annotated[str, typer.Option("--to", help="Whom: an address of feeds.yaml.")],
+    to: Annotated[str, typer.Option("--to", metavar="ADDRESS", help="Whom: an address of feeds.yaml.")],
     since: Since = None,
     as_json: AsJson = False,
     config: Config = None,
@@ -97,9 +104,13 @@ def resend(
 
 
 def show(
-    id: Annotated[str | None, typer.Argument(help="The digest's id; without, the last ones are listed.")] = None,
+    id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The digest's id; without, the last ones are listed.")
+    ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The message, byte for byte (without its To: line).")] = False,
-    html: Annotated[Path | None, typer.Option("--html", help="Write the HTML part to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the HTML part to this file.")
+    ] = None,
     as_json: AsJson = False,
     config: Config = None,
     state: State = None,

@@ -31,10 +31,13 @@ INTERRUPTED = 130
 def events(
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="Only this kind; may be given more than once.", autocompletion=event_kinds),
+        typer.Option(
+            "--kind", metavar="KIND", help="Only this kind; may be given more than once.", autocompletion=event_kinds
+        ),
     ] = None,
     stream: Annotated[
-        str | None, typer.Option("--stream", help="One stream (feed/bbc-world), or all of a type (feed/).")
+        str | None,
+        typer.Option("--stream", metavar="STREAM", help="One stream (feed/bbc-world), or all of a type (feed/)."),
     ] = None,
     since: Since = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended.")] = False,
@@ -95,7 +98,9 @@ def rebuild(as_json: AsJson = False, config: Config = None, state: State = None)
 def matches(
     claim: Annotated[
         list[str] | None,
-        typer.Option("--claim", help="Only this claim; may be given more than once.", autocompletion=claim_ids),
+        typer.Option(
+            "--claim", metavar="CLAIM", help="Only this claim; may be given more than once.", autocompletion=claim_ids
+        ),
     ] = None,
     since: Since = None,
     as_json: AsJson = False,
@@ -119,11 +124,13 @@ def matches(
     else:
         for match in found:
             console.match_lines(match)
-        console.err.print(f"{len(found)} {'match' if len(found) == 1 else 'matches'}")
+        console.err.print(console.counted(len(found), "match", "matches"))
 
 
 def match_command(
-    file: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON lines with id, title, summary; - reads stdin.")],
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(metavar="FILE", help="JSON lines with id, title, summary; - reads stdin.")
+    ],
     config: Config = None,
     state: State = None,
 ) -> None:

@@ -16,10 +16,13 @@ from daemon.events import Recorded, as_utc, timestamp, to_payload
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", help="feeds.yaml to use (else ./feeds.yaml, $CLAIMWATCH_CONFIG, the user's, /etc)."),
+    typer.Option(
+        "--config", metavar="FILE", help="feeds.yaml to use (else ./feeds.yaml, $CLAIMWATCH_CONFIG, the user's, /etc)."
+    ),
 ]
 State = Annotated[
-    Path | None, typer.Option("--state", help="Folder of the log (else $STATE_DIRECTORY, the user's state folder).")
+    Path | None,
+    typer.Option("--state", metavar="DIR", help="Folder of the log (else $STATE_DIRECTORY, the user's state folder)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 

@@ -56,7 +56,8 @@ def run(config: Config = None, state: State = None) -> None:
 
 def poll_command(
     feeds: Annotated[
-        list[str] | None, typer.Argument(help="Feeds by key; all of them without.", autocompletion=feed_keys)
+        list[str] | None,
+        typer.Argument(metavar="FEED", help="Feeds by key; all of them without.", autocompletion=feed_keys),
     ] = None,
     due: Annotated[bool, typer.Option("--due", help="Only the feeds whose time has come.")] = False,
     as_json: AsJson = False,
@@ -165,8 +166,8 @@ def check(as_json: AsJson = False, config: Config = None, state: State = None) -
         notes = {"unwatched": settings.unwatched, "unused_words": unused, "term_notes": term_notes}
         print_lines([{"file": str(settings.file), **counts, **notes}])
         return
-    feeds, claims, terms, digests = counts.values()
-    typer.echo(f"{settings.file} is fine: {feeds} feeds, {claims} claims with {terms} terms, {digests} digests")
+    feeds, claims, terms, digests = (console.counted(count, key.removesuffix("s")) for key, count in counts.items())
+    typer.echo(f"{settings.file} is fine: {feeds}, {claims} with {terms}, {digests}")
     for note in settings.term_notes:
         typer.echo(f"note: {note}", err=True)
     if settings.unwatched:
@@ -179,7 +180,10 @@ def check(as_json: AsJson = False, config: Config = None, state: State = None) -
 
 def backtest(
     archive: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, help="A folder for each feed, with snapshots named by time.")
+        Path,
+        typer.Argument(
+            metavar="DIR", exists=True, file_okay=False, help="A folder for each feed, with snapshots named by time."
+        ),
     ],
     begin: Annotated[datetime | None, typer.Option("--from", parser=moment, metavar="TIME", help="Not before.")] = None,
     end: Annotated[

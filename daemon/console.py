@@ -64,13 +64,13 @@ def say_start(settings: Settings, due: int) -> None:
     """What the watch begins with: its rules, its places, and how many feeds are not among the `due` first ones."""
     rules = settings.rules
     feeds, claims = len(rules.polled_feeds), len(rules.watched_claims)
-    counted = f"{feeds} {_noun(feeds, 'feed')}, {claims} {_noun(claims, 'claim')}"
-    err.print(f"claimwatch {__version__}: {counted}, from {settings.file}")
+    sums = f"{counted(feeds, 'feed')}, {counted(claims, 'claim')}"
+    err.print(f"claimwatch {__version__}: {sums}, from {settings.file}")
     err.print(f"log: {_place(str(settings.database))}", style="dim")
     if settings.mail.smtp is None:
         say_maildir(settings.mail.maildir)
     if waiting := feeds - due:
-        err.print(f"{waiting} {_noun(waiting, 'feed')} {_noun(waiting, 'is', 'are')} not due yet")
+        err.print(f"{counted(waiting, 'feed')} {_noun(waiting, 'is', 'are')} not due yet")
 
 
 def say_watching(rules: Rules, now: datetime) -> None:
@@ -130,8 +130,8 @@ def say_round(results: Sequence[Polled]) -> None:
     reached, items = len(results) - len(failed), sum(polled.new_items for polled in results)
     matches = sum(len(polled.matched_claims) for polled in results)
     colour = "green" if reached == len(results) else "red" if not reached else "yellow"
-    counted = f"{items} new {_noun(items, 'item')}, {matches} {_noun(matches, 'match', 'matches')}"
-    err.print(f"[{colour}]{reached} of {len(results)} {_noun(len(results), 'feed')} reached[/]; {counted}")
+    sums = f"{items} new {_noun(items, 'item')}, {counted(matches, 'match', 'matches')}"
+    err.print(f"[{colour}]{reached} of {counted(len(results), 'feed')} reached[/]; {sums}")
     for (why, hint), feeds in _grouped(failed).items():
         again = min(polled.next_due for polled in feeds)
         err.print(f"  {escape(why)}")
@@ -199,13 +199,13 @@ class Replay:
 def backtest_screen(summary: Summary, digests: Iterable[Recorded]) -> None:
     """What a backtest came to: what came in, on which claims, and what the digests would have said."""
     failed = f", {summary.failed} failed" if summary.failed else ""
-    polls, items = f"{summary.polls} {_noun(summary.polls, 'poll')}", f"{summary.items} {_noun(summary.items, 'item')}"
-    out.print(f"{summary.feeds} {_noun(summary.feeds, 'feed')}: {polls}{failed}; {items}, {summary.revised} revised")
+    polls, items = counted(summary.polls, "poll"), counted(summary.items, "item")
+    out.print(f"{counted(summary.feeds, 'feed')}: {polls}{failed}; {items}, {summary.revised} revised")
     found = summary.matches.total()
-    out.print(f"\n[bold]{found} {_noun(found, 'match', 'matches')}[/]")
+    out.print(f"\n[bold]{counted(found, 'match', 'matches')}[/]")
     for claim, count in summary.matches.most_common():
         out.print(f"{count:>7}  {claim}", markup=False, style=None if count else "dim")
-    out.print(f"\n[bold]{summary.digests} {_noun(summary.digests, 'digest')}[/]")
+    out.print(f"\n[bold]{counted(summary.digests, 'digest')}[/]")
     for one in digests:
         if isinstance(one.event, DigestPrepared):
             out.print(f"  {one.at:%Y-%m-%d %H:%M} UTC  {one.event.name}: {one.event.subject}", markup=False)
@@ -233,8 +233,8 @@ class WeekReport:
         """A digest fell due: what came in since the last one, and what the digest says of it."""
         if polls := self._polls:
             items, matches = sum(one.new_items for one in polls), sum(len(one.matched_claims) for one in polls)
-            counted = f"{items} new {_noun(items, 'item')}, {matches} {_noun(matches, 'match', 'matches')}"
-            err.print(f"[bold]{digest.at:%a} {digest.at.day} {digest.at:%b}[/]  {len(polls)} polls: {counted}")
+            sums = f"{items} new {_noun(items, 'item')}, {counted(matches, 'match', 'matches')}"
+            err.print(f"[bold]{digest.at:%a} {digest.at.day} {digest.at:%b}[/]  {len(polls)} polls: {sums}")
         for polled in polls:
             for remark in _remarks(polled):
                 err.print(f"           {escape(remark)}", style="yellow")
@@ -293,10 +293,10 @@ def status_screen(status: dict[str, Any]) -> None:
     out.print(f"[bold]claimwatch[/] {status['watch']}")
     for digest in status["digests"]:
         due, count = _due(datetime.fromisoformat(digest["next_due"]), digest["timezone"]), digest["recipients"]
-        to = "the Maildir" if digest["via"] == "maildir" else f"{count} {_noun(count, 'recipient')}"
+        to = "the Maildir" if digest["via"] == "maildir" else counted(count, "recipient")
         out.print(f"next digest: {digest['name']}, {due}, to {to}")
     for waiting in status["waiting"]:
-        tries = f"{waiting['state']}, {waiting['attempts']} {_noun(waiting['attempts'], 'attempt')}"
+        tries = f"{waiting['state']}, {counted(waiting['attempts'], 'attempt')}"
         out.print(f"[yellow]waiting[/]: {waiting['digest']} ({tries}) {escape(waiting['answer'])}")
     # One zone for all of a table, the present one: in the head it holds for every row.
     here = datetime.now().astimezone().tzinfo
@@ -312,8 +312,8 @@ def status_screen(status: dict[str, Any]) -> None:
     out.print(feeds)
     _say_troubles(status["feeds"])
     log = status["log"]
-    counted = ", ".join(f"{log[many]} {_noun(log[many], one, many)}" for one, many in _COUNTED)
-    out.print(f"log: {counted}; head {log['head'][:16]}")
+    sums = ", ".join(counted(log[many], one, many) for one, many in _COUNTED)
+    out.print(f"log: {sums}; head {log['head'][:16]}")
     out.print(f"     {_place(log['database'])}", style="dim")
 
 
@@ -342,6 +342,11 @@ def match_lines(match: MatchToTell) -> None:
     out.print(Text.assemble((match.claim, "bold"), head, (f"match {match.position}", "dim")))
     out.print(Text(f"  {match.title or match.summary[:120]}"))
     out.print(Text.assemble("  ", (terms, "dim"), f"  {match.link or ''}"))
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 feed`, `2 feeds`."""
+    return f"{count} {_noun(count, one, many)}"
 
 
 def _noun(count: int, one: str, many: str | None = None) -> str:

@@ -168,6 +168,12 @@ def test_the_help_of_every_command_has_an_example(command: str) -> None:
     assert f"claimwatch {command}" in done.stdout.partition("Example")[2]
 
 
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_no_help_shows_a_type_of_the_code(command: str) -> None:
+    done = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "80", "NO_COLOR": "1"})
+    assert set(re.findall(r"<[^>]*>|\{[^}]*\}|\[\[.*", done.stdout)) <= {"<feeds|seed>"}
+
+
 def test_the_help_lists_every_command() -> None:
     done = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert [name for name in ("digest", *COMMANDS[:13]) if f" {name} " not in done.stdout] == []
@@ -250,7 +256,7 @@ def test_what_is_well_ends_with_0_and_speaks_on_stdout(desk: Desk) -> None:
     with desk.process("check") as process:
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert out == f"{desk.config} is fine: 1 feeds, 1 claims with 1 terms, 1 digests\n"
+    assert out == f"{desk.config} is fine: 1 feed, 1 claim with 1 term, 1 digest\n"
     assert err.startswith("note: no term watches energy-strike-pause, black-sea-group, ")
     assert err.count("\n") == 1
 
@@ -663,7 +669,7 @@ def test_a_starter_can_be_run_as_it_is_and_check_has_nothing_to_note(tmp_path: P
     run("init", str(tmp_path))
     done = run("check", "--config", str(tmp_path / "feeds.yaml"))
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == f"{tmp_path / 'feeds.yaml'} is fine: 4 feeds, 3 claims with 6 terms, 1 digests\n"
+    assert done.stdout == f"{tmp_path / 'feeds.yaml'} is fine: 4 feeds, 3 claims with 6 terms, 1 digest\n"
 
 
 def test_a_starter_with_everything_watches_all_that_is_shipped(tmp_path: Path) -> None:
@@ -671,6 +677,7 @@ def test_a_starter_with_everything_watches_all_that_is_shipped(tmp_path: Path) -
     done = run("check", "--config", str(tmp_path / "feeds.yaml"))
     assert (done.exit_code, done.stderr) == (0, "")
     assert load(tmp_path / "feeds.yaml").rules == load(shipped("feeds.yaml")).rules
+    assert list((tmp_path / "seeds").iterdir()) == []
 
 
 @pytest.mark.parametrize("option", [(), ("--all",)])
