@@ -1171,14 +1171,20 @@ def test_a_poll_shows_a_bar_on_a_terminal(desk: Desk) -> None:
 # ── run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def said_until(word: str, process: subprocess.Popen[str]) -> list[str]:
+    """The lines on a process's stderr, up to the first with this word in it."""
+    assert process.stderr
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if word in line:
+            break
+    return told
+
+
 def test_run_polls_at_once_and_records_its_start_and_stop(desk: Desk) -> None:
     with desk.process("run") as process:
-        assert process.stderr
-        told = []
-        for line in process.stderr:
-            told.append(line)
-            if "reached" in line:
-                break
+        told = said_until("reached", process)
         process.send_signal(signal.SIGTERM)
         out, rest = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "")
@@ -1197,12 +1203,7 @@ def test_run_polls_at_once_and_records_its_start_and_stop(desk: Desk) -> None:
 
 def test_run_says_how_many_feeds_are_not_due_yet(polled: Desk) -> None:
     with polled.process("run") as process:
-        assert process.stderr
-        told = []
-        for line in process.stderr:
-            told.append(line)
-            if line.startswith("watching; "):
-                break
+        told = said_until("watching; ", process)
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=30)
     assert told[-2] == "1 feed is not due yet\n"
