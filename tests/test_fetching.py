@@ -37,6 +37,7 @@ from daemon.fetching import (
 from tests.support import NOW, Answer, WebServer, fetcher, item, rss
 
 BODY = rss(item("Talks on the strait go on"))
+NO_LOGIN = "The feed wants a password: auth_file:. Where it redirects to another host, none is sent there."
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -211,7 +212,7 @@ def test_410_is_gone(web: WebServer) -> None:
 @pytest.mark.parametrize(
     ("status", "detail", "hint"),
     [
-        (401, "401 Unauthorized", "The feed wants a password."),
+        (401, "401 Unauthorized", NO_LOGIN),
         (403, "403 Forbidden", "The site refuses robots: ask it for an exception, or use another feed."),
         (404, "404 Not Found", "The feed may have moved: look for its new address on the site."),
         (429, "429 Too Many Requests", "The site asks for longer pauses; they are kept by themselves."),
