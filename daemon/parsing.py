@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict
 
 import daemon
 from daemon.errors import ClaimwatchError
@@ -67,10 +66,11 @@ class Unreadable:
 Reading: TypeAlias = Feed | NotAFeed | Unreadable
 
 
-class _Answer(TypedDict, total=False):
-    feed: Feed
-    not_a_feed: NotAFeed
-    fault: str
+@dataclass(frozen=True)
+class _Answer:
+    feed: Feed | None = None
+    not_a_feed: NotAFeed | None = None
+    fault: str | None = None
 
 
 _ANSWER = TypeAdapter(_Answer)
@@ -228,6 +228,6 @@ def _reading(answer: bytes) -> Reading:
         message = _ANSWER.validate_json(answer)
     except ValidationError as error:
         return Unreadable(f"the parser's answer is none ({error.errors()[0]['msg']}); please report it")
-    if "fault" in message:
-        return Unreadable(f"the parser fails on it ({message['fault'][:300]}); please report it")
-    return message["feed"] if "feed" in message else message["not_a_feed"]
+    if read := message.feed or message.not_a_feed:
+        return read
+    return Unreadable(f"the parser fails on it ({(message.fault or '')[:300]}); please report it")

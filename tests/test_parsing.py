@@ -125,6 +125,18 @@ def test_an_answer_too_large_to_be_held_is_given_up(monkeypatch: pytest.MonkeyPa
     assert isinstance(small, Feed)
 
 
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        (b'{"fault": "KeyError: 1"}', "the parser fails on it (KeyError: 1); please report it"),
+        (b"{}", "the parser fails on it (); please report it"),
+        (b'{"feed": {"title": 1}}', "the parser's answer is none (Input should be a valid string); please report it"),
+    ],
+)
+def test_an_answer_that_is_none_is_our_own_fault_and_the_document_is_tried_again(answer: bytes, detail: str) -> None:
+    assert parsing._reading(answer) == Unreadable(detail)
+
+
 def test_a_swollen_process_makes_room_for_a_fresh_one() -> None:
     big = rss(item("A long story", summary="word " * 1_500_000))
 
