@@ -140,7 +140,8 @@ class Pacer:
 class Fetcher:
     """Fetches feeds with one client and one set of limits.
 
-    `secrets` are headers by feed id (passwords, keys): they are sent to the feed's own host alone, and shown nowhere.
+    `secrets` are headers by feed id (passwords, keys), their names in small letters: they are sent to the feed's own
+    origin alone, and shown nowhere.
     """
 
     client: httpx.AsyncClient
@@ -195,7 +196,7 @@ class Fetcher:
         if _origin(url) != _origin(request.url):
             return {}
         secrets = self.secrets.get(request.feed, {})
-        return {name.lower().encode(): value.encode("latin-1") for name, value in secrets.items()}
+        return {name.encode(): value.encode("latin-1") for name, value in secrets.items()}
 
     async def _outcome(self, request: Request, response: httpx.Response, now: datetime) -> Outcome:
         etag, last_modified = _validator(response, b"etag"), _validator(response, b"last-modified")

@@ -37,7 +37,6 @@ class AddressRefused(Exception):
     """A connection into a private network was asked for."""
 
     def __init__(self, host: str, address: str) -> None:
-        self.host = host
         super().__init__(host if host == address else f"{host}, which is {address}")
 
 
