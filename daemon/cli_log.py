@@ -150,7 +150,7 @@ def match_command(
             typer.echo(f"{file.name}:{number}: no JSON object: {error}", err=True)
             broken = True
             continue
-        print_lines([{"id": item.get("id"), **_found(matcher.match(**texts))}])
+        print_lines([{"id": item.get("id"), **_found(matcher.match(**texts, feed=str(item.get("feed") or "")))}])
     if broken:
         raise typer.Exit(1)
 

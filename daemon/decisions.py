@@ -285,7 +285,8 @@ def _bearing(
 ) -> tuple[list[NewEvent], frozenset[str]]:
     """The claims that the item's present text bears on, and the events for those that begin or cease to."""
     found = {
-        match.claim: match for match in matcher.match(title=item.title, summary=item.summary, content=item.content)
+        match.claim: match
+        for match in matcher.match(feed=feed.id, title=item.title, summary=item.summary, content=item.content)
     }
     news: list[NewEvent] = []
     for claim, match in found.items():

@@ -39,6 +39,7 @@ from daemon.fields import (
     Proxy,
     Timeout,
     Url,
+    WithinWords,
     Words,
     Zone,
     one_or_many,
@@ -106,13 +107,26 @@ class TermEntry(_Strict):
     -word excludes."""
     stance: Stance = "mentions"
     """What a match says about the claim."""
+    note: str = ""
+    """Why the term is there, for whoever reads it later."""
+    within: WithinWords | None = None
+    """How many words its words may take up together. Without it, within: at the top says so."""
+    across: bool = False
+    """`true`: words may stand near each other across the title's end, as if title and summary were one text."""
+    feeds: Annotated[list[str], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])] = []
+    """The only feeds whose items it looks at, by their keys; all of them without."""
+
+
+_Terms = Annotated[list[TermEntry], BeforeValidator(_terms, json_schema_input_type=str | list[str | TermEntry])]
 
 
 class ClaimEntry(_Strict):
     """The terms of one claim: a text block with one a line, or a list of texts and mappings."""
 
-    terms: Annotated[list[TermEntry], BeforeValidator(_terms, json_schema_input_type=str | list[str | TermEntry])] = []
+    terms: _Terms = []
     """What in the news gives the claim away: a text block (`terms: |`) with one term a line, or a list."""
+    never: _Terms = []
+    """What shows that something else is meant: an item that one of these terms matches is none of the claim's."""
     enabled: bool = True
     """`false` rests it."""
 
@@ -240,6 +254,8 @@ class FeedsFile(_Strict):
     """The feeds to poll: a key of your own, then the address."""
     claims: Annotated[dict[Key, ClaimEntry], BeforeValidator(_none_is_empty)] = {}
     """Watch-terms by claim; the claims themselves stand in seeds/."""
+    within: WithinWords = 12
+    """How many words the words of a term may take up together, from first to last."""
     words: Annotated[dict[str, Words], BeforeValidator(_none_is_empty)] = {}
     """Word lists: a list's name in a term stands for any of its words."""
     digests: Annotated[dict[Key, DigestEntry], BeforeValidator(_none_is_empty)] = {}

@@ -182,6 +182,7 @@ Zone = Annotated[str, AfterValidator(_zone), _written(r"^\S+$", "UTC", "Europe/K
 Clock = Annotated[str, AfterValidator(_clock), _written(r"^([01]?\d|2[0-3]):[0-5]\d$", "07:30")]
 Cron = Annotated[str, AfterValidator(_cron), _written(r"^\s*\S+(\s+\S+){4}\s*$", "30 7 * * 1-5")]
 MailAddress = Annotated[str, AfterValidator(_address), _written(r"^\s*[^\s@]+@[^\s@]+\s*$", "name@example.org")]
+WithinWords = Annotated[int, Field(ge=2, le=200)]
 Key = Annotated[str, Field(pattern=KEY_PATTERN, max_length=LONGEST_KEY)]
 Words = Annotated[
     list[Annotated[str, AfterValidator(_word)]],

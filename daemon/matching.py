@@ -92,7 +92,7 @@ class Matcher:
                 self._always.append(at)
         self._reads_content = any(_reads_content(term.tree) for term in terms)
 
-    def match(self, *, title: str, summary: str, content: str = "") -> tuple[Match, ...]:
+    def match(self, *, title: str, summary: str, content: str = "", feed: str = "") -> tuple[Match, ...]:
         """The claims that the item bears on, in the order of the rules."""
         texts = {"title": _Text(title), "summary": _Text(summary), "content": _Text(content)}
         present = texts["title"].places.keys() | texts["summary"].places.keys()
@@ -104,6 +104,8 @@ class Matcher:
         found: dict[str, list[Evidence]] = {}
         for at in sorted(candidates):
             term = self._terms[at]
+            if term.rule.feeds and feed not in term.rule.feeds:
+                continue
             words = _Search(texts, term.leaves, self._within_words).find(term.tree, DEFAULT_FIELDS)
             if words:
                 found.setdefault(term.claim, []).extend(_evidence(term, words, texts))

@@ -35,15 +35,23 @@ class FeedRule:
 
 @dataclass(frozen=True)
 class TermRule:
-    """A watch-term as its user wrote it."""
+    """A watch-term as its user wrote it, with its options.
+
+    `within_words` None is the rule set's; `across` lets near cross from the title into the summary; an empty `feeds`
+    means all of them.
+    """
 
     text: str
     stance: Stance = "mentions"
+    note: str = ""
+    within_words: int | None = None
+    across: bool = False
+    feeds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ClaimRule:
-    """A claim, the article it comes from, and the terms that give it away."""
+    """A claim, the article it comes from, the terms that give it away, and those that say it is not meant (`never`)."""
 
     id: str
     statement: str
@@ -54,6 +62,7 @@ class ClaimRule:
     due: date | None = None
     terms: tuple[TermRule, ...] = ()
     enabled: bool = True
+    never: tuple[TermRule, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from daemon.feedsfile import (
     MailEntry,
     SeedFile,
     SmtpEntry,
+    TermEntry,
 )
 from daemon.fields import is_key
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
@@ -241,11 +242,23 @@ def _check_claims(file: YamlFile, entries: FeedsFile, seed_files: Iterable[YamlF
             terms = len(entries.claims[id].terms) if id in entries.claims else 0
             unowned = f"; its {terms} {'term belongs' if terms == 1 else 'terms belong'} to no claim" if terms else ""
             file.problem(("claims", id), f"no seed has the claim {id!r}{unowned}", hint, at_key=True)
+        _check_feeds_of_terms(file, entries, id)
     for name, digest in entries.digests.items():
         for at, id in enumerate(digest.claims):
             if id not in watched:
                 where = ("digests", name, "claims", at)
                 file.problem(where, f"no claim {id!r} is watched here", nearest(id, filter(is_key, watched)))
+
+
+def _check_feeds_of_terms(file: YamlFile, entries: FeedsFile, claim: str) -> None:
+    known = _keys_of(file, "feeds")
+    entry = entries.claims.get(claim, ClaimEntry())
+    for kind, terms in (("terms", entry.terms), ("never", entry.never)):
+        for at, term in enumerate(terms):
+            for feed in term.feeds:
+                if feed not in known:
+                    where = ("claims", claim, kind, at, "feeds")
+                    file.problem(where, f"there is no feed {feed!r}", nearest(feed, filter(is_key, known)))
 
 
 def _keys_of(file: YamlFile, section: str) -> list[str]:
@@ -333,6 +346,7 @@ def _rules(entries: FeedsFile, claims: Mapping[str, tuple[Claim, Seed]]) -> Rule
             for name, digest in entries.digests.items()
         ),
         words={name: tuple(words) for name, words in entries.words.items()},
+        within_words=entries.within,
     )
 
 
@@ -345,6 +359,11 @@ def _claim_rule(claim: Claim, seed: Seed, entry: ClaimEntry) -> ClaimRule:
         made=claim.made,
         kind=claim.kind,
         due=claim.due,
-        terms=tuple(TermRule(term.term, term.stance) for term in entry.terms),
+        terms=tuple(map(_term_rule, entry.terms)),
         enabled=entry.enabled,
+        never=tuple(map(_term_rule, entry.never)),
     )
+
+
+def _term_rule(entry: TermEntry) -> TermRule:
+    return TermRule(entry.term, entry.stance, entry.note, entry.within, entry.across, tuple(entry.feeds))

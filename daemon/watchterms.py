@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from daemon.errors import Problem
 from daemon.terms import TermError, parse_term, uncapitalised
@@ -22,9 +23,9 @@ def term_lines(block: str) -> Iterable[tuple[int, str]]:
 def check_terms(file: YamlFile) -> None:
     """Notes a problem at each term that can't be read, and where lines are no terms of their own."""
     for where in file.joined:
-        if where[:1] == ("claims",) and where[2:] == ("terms",):
+        if where[:1] == ("claims",) and where[2:] in (("terms",), ("never",)):
             message = f"{'.'.join(map(str, where))}: several lines without |"
-            file.problem(where, message, "Write terms: |, or the lines become one term.")
+            file.problem(where, message, f"Write {where[2]}: |, or the lines become one term.")
     for where, row, term in _terms_in(file):
         try:
             parse_term(term)
@@ -50,12 +51,15 @@ def _terms_in(file: YamlFile) -> Iterator[tuple[Where, int, str]]:
     """Every term as it is written, with its place and its row in a text block, whatever else is wrong in the file."""
     claims = file.values.get("claims") if isinstance(file.values, dict) else None
     for id, claim in claims.items() if isinstance(claims, dict) else ():
-        where: Where = ("claims", id, "terms")
-        terms = claim.get("terms") if isinstance(claim, dict) else None
-        if isinstance(terms, str) and where not in file.joined:
-            yield from ((where, row, term) for row, term in term_lines(terms))
-        elif isinstance(terms, list):
-            for at, one in enumerate(terms):
-                text, within = (one.get("term"), ("term",)) if isinstance(one, dict) else (one, ())
-                if isinstance(text, str):
-                    yield (*where, at, *within), 0, text
+        for kind in ("terms", "never"):
+            yield from _terms_of(file, ("claims", id, kind), claim.get(kind) if isinstance(claim, dict) else None)
+
+
+def _terms_of(file: YamlFile, where: Where, terms: Any) -> Iterator[tuple[Where, int, str]]:
+    if isinstance(terms, str) and where not in file.joined:
+        yield from ((where, row, term) for row, term in term_lines(terms))
+    elif isinstance(terms, list):
+        for at, one in enumerate(terms):
+            text, within = (one.get("term"), ("term",)) if isinstance(one, dict) else (one, ())
+            if isinstance(text, str):
+                yield (*where, at, *within), 0, text
