@@ -19,6 +19,7 @@ from daemon.completion import claim_ids, event_kinds
 from daemon.digests import MatchToTell
 from daemon.eventlog import read
 from daemon.events import EVENT_TYPES, timestamp, timestamp_or_none
+from daemon.lexicon import forms_of
 from daemon.matching import Match, compile_rules
 from daemon.settings import load
 from daemon.yamlfiles import nearest
@@ -138,7 +139,7 @@ def match_command(
 
     Example: `claimwatch match items.jsonl`
     """
-    matcher = compile_rules(load(*given(config, state)).rules)
+    matcher = compile_rules(load(*given(config, state)).rules, forms_of)
     broken = False
     for number, line in enumerate(file, start=1):
         if not line.strip():

@@ -26,11 +26,18 @@ tables feedsfile chain
 complaints fields watchterms
 yamlfiles
 eventlog
-databases
+databases lexicon
+children lexicon_child
 ── core: no network, disk, clock or randomness
 decisions rendering
 matching digests
+indexing
+compiling
+searching
+vocabulary
 terms items
+inflection
+commonwords english slavic stems
 words events
 rules
 claims
@@ -51,7 +58,8 @@ ONLY_IN = {
     "sqlalchemy": {"databases", "eventlog", "chain", "projections", "knowledge", "queries"},
     "yaml": {"yamlfiles"},
     "typer": {"cli", "cli_options", "cli_watch", "cli_log", "cli_digest", "cli_setup", "cli_demo", "completion"},
-    "lemminflect": {"words"},
+    "pymorphy3": {"slavic"},
+    "Stemmer": {"stems"},
 }
 
 PACKAGE = Path(daemon.__file__).parent
@@ -62,7 +70,7 @@ RANK = {
     if not line.startswith("──")
     for module in line.split()
 }
-CORE = {module for module, rank in RANK.items() if rank < RANK["databases"]}
+CORE = {module for module, rank in RANK.items() if rank < RANK["children"]}
 
 
 def imports_of(module: str) -> set[str]:
