@@ -31,7 +31,7 @@ children lexicon_child
 ── core: no network, disk, clock or randomness
 decisions rendering
 matching digests
-indexing
+soundness indexing
 compiling
 searching
 vocabulary
