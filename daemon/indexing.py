@@ -20,6 +20,8 @@ from daemon.words import fold
 MOST_SECONDS = 32
 """Alternatives of a second word under each of which a term is listed; with more of them, the first must do."""
 _NO_SECOND = -1
+_FEW = 8
+"""Seconds up to which asking for each is faster than intersecting."""
 
 Key: TypeAlias = int | tuple[int, int]
 """What a term can be looked up by: a number, or two that follow on each other."""
@@ -119,14 +121,15 @@ class Index:
         present = reading.present
         for first in present & self._words.keys():
             seconds = self._words[first]
-            for second in seconds.keys() & present:
-                found.update(seconds[second])
+            for second in seconds if len(seconds) < _FEW else seconds.keys() & present:
+                if second in present:
+                    found.update(seconds[second])
             if _NO_SECOND in seconds:
                 found.update(seconds[_NO_SECOND])
         pairs = [
-            (first, self._pairs[first])
+            (first, both)
             for first in present & self._pairs.keys()
-            if not present.isdisjoint(self._pairs[first].seconds)
+            if len((both := self._pairs[first]).seconds) >= _FEW or not present.isdisjoint(both.seconds)
         ]
         if pairs:
             for axis in self._axes:
@@ -135,9 +138,9 @@ class Index:
 
 
 def _find_pairs(field: Field, pairs: Iterable[tuple[int, _Pairs]], found: set[int]) -> None:
-    there, places = field.at, field.places
+    there, ways = field.at, field.ways
     for first, (width, seconds) in pairs:
-        for at in places.get(first, ()):
+        for (at,) in ways.get(first, ()):
             for after in field.next_to(at, width) if field.joins else (at + width,):
                 for second in there.get(after, ()):
                     if second in seconds:

@@ -16,7 +16,7 @@ from daemon.rules import ClaimRule, Rules, TermRule
 from daemon.searching import Axis, Found, Reading
 from daemon.terms import FIELDS, And, In, Near, Not, Or, Term, Word, parse_term
 from daemon.vocabulary import Inflect, Vocabulary
-from daemon.words import fold, units
+from daemon.words import fold, units_at
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,16 @@ class _Telling:
     def __init__(self, reading: Reading, title: str, summary: str, content: str) -> None:
         self._reading = reading
         self._texts: dict[Axis, str] = {Axis.TITLE: title, Axis.SUMMARY: summary, Axis.CONTENT: content}
-        self._spans: dict[Axis, dict[int, tuple[int, int]]] = {}
 
     def evidence(self, found: Iterable[tuple[CompiledTerm, Found]]) -> Iterator[Evidence]:
         for term, places in found:
             by_field = self._by_field(places)
             for axis, field in enumerate(FIELDS):
-                if there := sorted(by_field.get(Axis(axis), ())):
-                    spans = tuple(self._span(Axis(axis), at) for at in there)
-                    surface = tuple(self._texts[Axis(axis)][start:end] for start, end in spans)
+                if there := by_field.get(Axis(axis)):
+                    text = self._texts[Axis(axis)]
+                    words = units_at(text, there, self._reading.widths(Axis(axis)))
+                    spans = tuple((words[at].start, words[at].end) for at in sorted(there))
+                    surface = tuple(text[start:end] for start, end in spans)
                     yield Evidence(term.rule.text, term.rule.stance, field, spans, surface)
 
     def _by_field(self, places: Found) -> Found:
@@ -160,11 +161,6 @@ class _Telling:
             axis, begin = (Axis.TITLE, 0) if at < first_of_summary else (Axis.SUMMARY, first_of_summary)
             by_field.setdefault(axis, set()).add(at - begin)
         return by_field
-
-    def _span(self, axis: Axis, at: int) -> tuple[int, int]:
-        if axis not in self._spans:
-            self._spans[axis] = {unit.at: (unit.start, unit.end) for unit in units(self._texts[axis])}
-        return self._spans[axis][at]
 
 
 def unused_word_lists(rules: Rules) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ field: the places that it takes there, in order.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,6 +15,8 @@ from typing import Protocol, TypeAlias
 from daemon.vocabulary import Cell, Cells, Run
 
 Way: TypeAlias = tuple[int, ...]
+_FEW = 8
+"""Ways up to which going through all is faster than bisecting."""
 
 
 class Axis(IntEnum):
@@ -31,35 +33,40 @@ Found: TypeAlias = dict[Axis, set[int]]
 
 
 class Field:
-    """The words of one axis that meet something: where each number stands, and what stands at each place."""
+    """The words of one axis that meet something: the ways of each number, and what stands at each place."""
 
     def __init__(self, cells: Iterable[Cell]) -> None:
-        self.places: dict[int, list[int]] = {}
+        self.ways: dict[int, list[Way]] = {}
+        """In order."""
         self.at: dict[int, tuple[int, ...]] = {}
         self.joins: dict[int, int] = {}
         """Where what hyphens join stands, and where the next word does."""
         at = 0
         for cell in cells:
-            if isinstance(cell, Run):
-                for unit, numbers in cell.units:
-                    self._put(at + unit.at, numbers)
-                    if unit.joins:
-                        self.joins[at + unit.at] = at + unit.after
-                at += cell.width
-            else:
+            if cell.__class__ is tuple:
                 if cell:
                     self._put(at, cell)
                 at += 2
+            else:
+                at = self._put_run(at, cell)
         self.end = at
 
     def _put(self, at: int, numbers: tuple[int, ...]) -> None:
+        ways, way = self.ways, (at,)
         self.at[at] = numbers
         for number in numbers:
-            places = self.places.get(number)
-            if places is None:
-                self.places[number] = [at]
+            if number in ways:
+                ways[number].append(way)
             else:
-                places.append(at)
+                ways[number] = [way]
+
+    def _put_run(self, at: int, run: Cell) -> int:
+        assert isinstance(run, Run)
+        for place, after, numbers in run.units:
+            self._put(at + place, numbers)
+            if after:
+                self.joins[at + place] = at + after
+        return at + run.width
 
     def next_to(self, at: int, width: int) -> tuple[int, ...]:
         """The places right behind a word at `at`: what stands there, and what hyphens join from there on."""
@@ -88,6 +95,10 @@ class Reading:
             found = self._fields[axis] = Field(cells)
         return found
 
+    def widths(self, axis: Axis) -> Iterator[int]:
+        """How far each chunk of a field reaches on its axis."""
+        return (cell.width if isinstance(cell, Run) else 2 for cell in self._cells[axis])
+
 
 class Node(Protocol):
     """A part of a compiled term."""
@@ -102,7 +113,7 @@ class Local:
 
     __slots__ = ()
 
-    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> list[Way]:
+    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> Sequence[Way]:
         """The ways in which it stands there: every one, or the tightest will do."""
         raise NotImplementedError
 
@@ -121,8 +132,8 @@ class Leaf(Local):
 
     number: int
 
-    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> list[Way]:
-        return [(at,) for at in reading.field(axis).places.get(self.number, ())]
+    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> Sequence[Way]:
+        return reading.field(axis).ways.get(self.number, ())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,15 +143,14 @@ class Row(Local):
     numbers: tuple[int, ...]
     widths: tuple[int, ...]
 
-    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> list[Way]:
+    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> Sequence[Way]:
         field = reading.field(axis)
-        places = field.places
-        if any(number not in places for number in self.numbers):
-            return []
-        ways: list[Way] = [(at,) for at in places[self.numbers[0]]]
+        ways: Sequence[Way] = field.ways.get(self.numbers[0], ())
         for width, number in zip(self.widths, self.numbers[1:], strict=False):
-            here = places[number]
-            ways = [(*way, at) for way in ways for at in field.next_to(way[-1], width) if _holds(here, at)]
+            if not ways:
+                return ()
+            here = field.at
+            ways = [(*way, at) for way in ways for at in field.next_to(way[-1], width) if number in here.get(at, ())]
         return ways
 
 
@@ -150,7 +160,7 @@ class Any(Local):
 
     parts: tuple[Local, ...]
 
-    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> list[Way]:
+    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> Sequence[Way]:
         known = reading.ways.get((self, axis))
         if known is None:
             ways = (way for part in self.parts for way in part.ways(reading, axis, every=True))
@@ -165,13 +175,13 @@ class Close(Local):
     parts: tuple[Local, ...]
     reach: int
 
-    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> list[Way]:
-        options: list[_Options] = []
+    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> Sequence[Way]:
+        options: list[Sequence[Way]] = []
         for part in self.parts:
             ways = part.ways(reading, axis, every=True)
             if not ways:
-                return []
-            options.append(_Options.of(ways))
+                return ()
+            options.append(ways if isinstance(part, Leaf) else sorted(ways))
         return _close_ways(options, self.reach, every=every)
 
 
@@ -238,12 +248,6 @@ def _join(union: Found, found: Found) -> Found:
 # ── near ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _holds(places: Sequence[int], at: int) -> bool:
-    # Not `in`: a text of 200,000 characters may be one word over and over.
-    index = bisect_left(places, at)
-    return index < len(places) and places[index] == at
-
-
 def extent(way: Way) -> int:
     """How far apart the first and the last word of a way lie, in half-words."""
     return way[-1] - way[0]
@@ -257,31 +261,27 @@ def _tightness(way: Way) -> tuple[int, int]:
     return way[-1] - way[0], way[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """The ways of one part of a near group, in order of their first words."""
-
-    ways: Sequence[Way]
-    starts: Sequence[int]
-
-    @classmethod
-    def of(cls, ways: Iterable[Way]) -> _Options:
-        ordered = sorted(ways)
-        return cls(ordered, [way[0] for way in ordered])
-
-    def beside(self, taken: Way, reach: int) -> list[Way]:
-        """`taken` together with each way that shares no word with it, if both lie within reach, the closest first."""
-        first = bisect_left(self.starts, taken[-1] - reach)
-        last = bisect_right(self.starts, taken[0] + reach)
-        there = set(taken)
-        both = [tuple(sorted((*taken, *way))) for way in self.ways[first:last] if there.isdisjoint(way)]
-        return sorted((way for way in both if extent(way) <= reach), key=_tightness)
+def _beside(ways: Sequence[Way], taken: Way, reach: int) -> list[Way]:
+    """`taken` together with each of these ways, which are in order, that shares no word with it, if both lie within
+    reach: the closest first."""
+    first, last = taken[0], taken[-1]
+    if len(ways) > _FEW:
+        ways = ways[bisect_left(ways, (last - reach,)) : bisect_left(ways, (first + reach + 1,))]
+    both = [
+        tuple(sorted(taken + way))
+        for way in ways
+        if last - way[0] <= reach and way[-1] - first <= reach and way[-1] - way[0] <= reach
+    ]
+    apart = [way for way in both if len(set(way)) == len(way)]
+    if len(apart) > 1:
+        apart.sort(key=_tightness)
+    return apart
 
 
-def _close_ways(parts: Sequence[_Options], reach: int, *, every: bool) -> list[Way]:
-    """All parts on words of their own within reach: around each place of the rarest part."""
-    rarest, *rest = sorted(parts, key=lambda options: len(options.ways))
-    anchors = [way for way in rarest.ways if extent(way) <= reach]
+def _close_ways(parts: Sequence[Sequence[Way]], reach: int, *, every: bool) -> list[Way]:
+    """All parts on words of their own within reach: around each way of the rarest part."""
+    rarest, *rest = sorted(parts, key=len)
+    anchors = [way for way in rarest if extent(way) <= reach]
     if every:
         return list(dict.fromkeys(way for anchor in anchors for way in _all_ways(anchor, rest, reach)))
     best: Way | None = None
@@ -291,21 +291,23 @@ def _close_ways(parts: Sequence[_Options], reach: int, *, every: bool) -> list[W
     return [] if best is None else [best]
 
 
-def _all_ways(taken: Way, rest: Sequence[_Options], reach: int) -> Iterator[Way]:
+def _all_ways(taken: Way, rest: Sequence[Sequence[Way]], reach: int) -> Iterator[Way]:
     if not rest:
         yield taken
         return
-    for both in rest[0].beside(taken, reach):
+    for both in _beside(rest[0], taken, reach):
         yield from _all_ways(both, rest[1:], reach)
 
 
-def _tightest(taken: Way, rest: Sequence[_Options], reach: int) -> Way | None:
+def _tightest(taken: Way, rest: Sequence[Sequence[Way]], reach: int) -> Way | None:
     if not rest:
         return taken if extent(taken) <= reach else None
-    beside = [options.beside(taken, reach) for options in rest]
+    if len(rest) == 1:
+        return next(iter(_beside(rest[0], taken, reach)), None)
+    beside = [_beside(ways, taken, reach) for ways in rest]
     # The part with the fewest places first: where it has none, nothing more is tried.
     at = min(range(len(rest)), key=lambda index: len(beside[index]))
-    others = [options for index, options in enumerate(rest) if index != at]
+    others = [ways for index, ways in enumerate(rest) if index != at]
     best: Way | None = None
     for both in beside[at]:
         best = _tightest(both, others, reach if best is None else extent(best) - 1) or best

@@ -6,7 +6,7 @@ kept, so that a usual word of a usual item costs one look into a dictionary; mos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from daemon.stems import stems
@@ -26,11 +26,11 @@ STEM_HEAD = 3
 class Run(tuple[int, ...]):
     """What a chunk meets that is more than one ordinary word: a compound, or characters without spaces.
 
-    As a tuple, all numbers in it. `units` are those that meet something, by their place in the run; `width` is how far
-    the run reaches on the axis.
+    As a tuple, all numbers in it. `units` are the words that meet something: their place in the run, for what hyphens
+    join where the next word stands (else 0), and what they meet; `width` is how far the run reaches on the axis.
     """
 
-    units: tuple[tuple[Unit, Numbers], ...]
+    units: Sequence[tuple[int, int, Numbers]]
     width: int
 
 
@@ -145,15 +145,23 @@ class Cells(dict[str, Cell]):
         return list(map(self.__getitem__, chunks(text)))
 
     def __missing__(self, chunk: str) -> Cell:
+        if is_unspaced(chunk[0]) and is_unspaced(chunk):
+            # A clause of Chinese comes but once: its characters are kept instead.
+            met = map(self._met_by_character, chunk)
+            return _run([(at, 0, numbers) for at, numbers in enumerate(met) if numbers], len(chunk))
         there = list(units(chunk))
         if len(there) == 1 and not _is_character(there[0]):
             cell: Cell = self._vocabulary.met_by(there[0].word)
         else:
-            found = tuple((unit, numbers) for unit in sorted(there) if (numbers := self._met_by(unit)))
-            cell = Run(dict.fromkeys(number for _, numbers in found for number in numbers))
-            cell.units, cell.width = found, max((unit.after for unit in there), default=0)
+            cell = _run(
+                [
+                    (unit.at, unit.after if unit.joins else 0, numbers)
+                    for unit in sorted(there)
+                    if (numbers := self._met_by(unit))
+                ],
+                max((unit.after for unit in there), default=0),
+            )
             if any(map(_is_character, there)):
-                # A clause of Chinese comes but once: its characters are kept instead.
                 return cell
         if len(self) >= MOST_CELLS:
             self.clear()
@@ -161,12 +169,19 @@ class Cells(dict[str, Cell]):
         return cell
 
     def _met_by(self, unit: Unit) -> Numbers:
-        if not _is_character(unit):
-            return self._vocabulary.met_by(unit.word)
-        numbers = self._characters.get(unit.word)
+        return self._met_by_character(unit.word) if _is_character(unit) else self._vocabulary.met_by(unit.word)
+
+    def _met_by_character(self, character: str) -> Numbers:
+        numbers = self._characters.get(character)
         if numbers is None:
-            numbers = self._characters[unit.word] = self._vocabulary.met_by(unit.word)
+            numbers = self._characters[character] = self._vocabulary.met_by(character)
         return numbers
+
+
+def _run(there: Sequence[tuple[int, int, Numbers]], width: int) -> Run:
+    run = Run(dict.fromkeys(number for _, _, numbers in there for number in numbers))
+    run.units, run.width = there, width
+    return run
 
 
 def _is_character(unit: Unit) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -38,6 +38,7 @@ _PARTS = re.compile(rf"{_INITIALS}|[{_UNSPACED}]|{_PART}")
 # each letter: no word of `_WORD` goes over its ends.
 _CHUNK = re.compile(rf"\w+(?:['’\-\u2010\u2011{_MARKS}]+\w+|[{_MARKS}]+|(?:\.[^\W\d_](?!\w))+\.)*")
 _ONE_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_ALL_UNSPACED = re.compile(f"[{_UNSPACED}]+")
 _HYPHENS = re.compile(_HYPHEN)
 
 _TYPOGRAPHY = str.maketrans({"’": "'", "ʼ": "'", "\u00ad": None, "\u200c": None, "\u200d": None})
@@ -74,6 +75,10 @@ class Unit(NamedTuple):
     end: int
     word: str
     joins: bool = False
+
+    def moved(self, at: int, start: int) -> Unit:
+        """The same word in a text in which so much stands before it: on the axis, and in characters."""
+        return self._replace(at=self.at + at, after=self.after + at, start=self.start + start, end=self.end + start)
 
 
 def units(text: str) -> Iterator[Unit]:
@@ -119,9 +124,22 @@ def joined(word: str) -> str | None:
     return whole if whole != word and any(map(str.isalpha, whole)) else None
 
 
-def is_unspaced(character: str) -> bool:
-    """Whether it belongs to a script that is written without spaces between words."""
-    return _ONE_UNSPACED.match(character) is not None
+def is_unspaced(text: str) -> bool:
+    """Whether every character of it belongs to a script that is written without spaces between words."""
+    return _ALL_UNSPACED.fullmatch(text) is not None
+
+
+def units_at(text: str, places: Iterable[int], widths: Iterable[int]) -> dict[int, Unit]:
+    """The words of `text` that stand at these places; `widths` is how far each of its chunks reaches on the axis."""
+    wanted = sorted(places)
+    found: dict[int, Unit] = {}
+    at = 0
+    for chunk, width in zip(_CHUNK.finditer(text), widths, strict=True):
+        while wanted and wanted[0] < at + width:
+            found |= {at + unit.at: unit.moved(at, chunk.start()) for unit in units(chunk.group())}
+            wanted = [place for place in wanted if place not in found]
+        at += width
+    return found
 
 
 @lru_cache(maxsize=65_536)
