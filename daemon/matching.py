@@ -16,7 +16,7 @@ from daemon.rules import ClaimRule, Rules, TermRule
 from daemon.searching import Axis, Found, Reading
 from daemon.terms import FIELDS, And, In, Near, Not, Or, Term, Word, parse_term
 from daemon.vocabulary import Inflect, Vocabulary
-from daemon.words import fold, units_at
+from daemon.words import Spans, fold
 
 
 @dataclass(frozen=True)
@@ -140,17 +140,22 @@ class _Telling:
     def __init__(self, reading: Reading, title: str, summary: str, content: str) -> None:
         self._reading = reading
         self._texts: dict[Axis, str] = {Axis.TITLE: title, Axis.SUMMARY: summary, Axis.CONTENT: content}
+        self._spans: dict[Axis, Spans] = {}
 
     def evidence(self, found: Iterable[tuple[CompiledTerm, Found]]) -> Iterator[Evidence]:
         for term, places in found:
             by_field = self._by_field(places)
             for axis, field in enumerate(FIELDS):
                 if there := by_field.get(Axis(axis)):
+                    spans = tuple(map(self._spans_in(Axis(axis)).at, sorted(there)))
                     text = self._texts[Axis(axis)]
-                    words = units_at(text, there, self._reading.widths(Axis(axis)))
-                    spans = tuple((words[at].start, words[at].end) for at in sorted(there))
                     surface = tuple(text[start:end] for start, end in spans)
                     yield Evidence(term.rule.text, term.rule.stance, field, spans, surface)
+
+    def _spans_in(self, axis: Axis) -> Spans:
+        if axis not in self._spans:
+            self._spans[axis] = Spans(self._texts[axis], self._reading.widths(axis))
+        return self._spans[axis]
 
     def _by_field(self, places: Found) -> Found:
         if Axis.ACROSS not in places:

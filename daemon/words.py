@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 # Thai, Lao, Burmese, Khmer, kana, Han and their extensions; the gaps are punctuation and digits.
@@ -76,10 +78,6 @@ class Unit(NamedTuple):
     word: str
     joins: bool = False
 
-    def moved(self, at: int, start: int) -> Unit:
-        """The same word in a text in which so much stands before it: on the axis, and in characters."""
-        return self._replace(at=self.at + at, after=self.after + at, start=self.start + start, end=self.end + start)
-
 
 def units(text: str) -> Iterator[Unit]:
     """The words of `text` as they stand there, each with its place on the axis and its characters `[start, end)`."""
@@ -129,17 +127,24 @@ def is_unspaced(text: str) -> bool:
     return _ALL_UNSPACED.fullmatch(text) is not None
 
 
-def units_at(text: str, places: Iterable[int], widths: Iterable[int]) -> dict[int, Unit]:
-    """The words of `text` that stand at these places; `widths` is how far each of its chunks reaches on the axis."""
-    wanted = sorted(places)
-    found: dict[int, Unit] = {}
-    at = 0
-    for chunk, width in zip(_CHUNK.finditer(text), widths, strict=True):
-        while wanted and wanted[0] < at + width:
-            found |= {at + unit.at: unit.moved(at, chunk.start()) for unit in units(chunk.group())}
-            wanted = [place for place in wanted if place not in found]
-        at += width
-    return found
+class Spans:
+    """Where the words of a text stand in it; `widths` is how far each of its chunks reaches on the axis.
+
+    A text is not cut into units again for the few words that are asked for: only the chunks that hold them are.
+    """
+
+    def __init__(self, text: str, widths: Iterable[int]) -> None:
+        self._chunks = [(found.start(), found.group()) for found in _CHUNK.finditer(text)]
+        self._first = [0, *accumulate(widths)]
+
+    def at(self, place: int) -> tuple[int, int]:
+        """The characters `[start, end)` of the word at a place."""
+        index = bisect_right(self._first, place) - 1
+        start, chunk = self._chunks[index]
+        if chunk.isalnum() and self._first[index + 1] - self._first[index] == 2:
+            return start, start + len(chunk)
+        unit = next(unit for unit in units(chunk) if unit.at == place - self._first[index])
+        return start + unit.start, start + unit.end
 
 
 @lru_cache(maxsize=65_536)
