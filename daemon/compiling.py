@@ -6,12 +6,30 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from daemon.rules import TermRule
-from daemon.searching import All, Any, Axis, Close, Leaf, Local, Node, Row, Some, Within, Without
+from daemon.searching import (
+    ACROSS,
+    CONTENT,
+    EITHER,
+    SUMMARY,
+    TITLE,
+    All,
+    Any,
+    Axis,
+    Close,
+    Leaf,
+    Local,
+    Node,
+    Row,
+    Some,
+    Within,
+    Without,
+)
 from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
 from daemon.vocabulary import Vocabulary
 from daemon.words import fold
 
-_AXES = {"title": Axis.TITLE, "summary": Axis.SUMMARY, "content": Axis.CONTENT}
+_AXES = {"title": TITLE, "summary": SUMMARY, "content": CONTENT}
+_ACROSS = (ACROSS,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +45,7 @@ class CompiledTerm:
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        return _ACROSS if self.rule.across else _FIELDS
-
-
-_FIELDS = (Axis.TITLE, Axis.SUMMARY)
-_ACROSS = (Axis.ACROSS,)
+        return _ACROSS if self.rule.across else EITHER
 
 
 class Compiler:

@@ -13,7 +13,22 @@ from typing import NamedTuple, TypeAlias
 
 from daemon.commonwords import COMMON
 from daemon.compiling import CompiledTerm
-from daemon.searching import All, Any, Axis, Close, Field, Leaf, Node, Reading, Row, Some, Within, Without
+from daemon.searching import (
+    ACROSS,
+    CONTENT,
+    EITHER,
+    All,
+    Any,
+    Close,
+    Field,
+    Leaf,
+    Node,
+    Reading,
+    Row,
+    Some,
+    Within,
+    Without,
+)
 from daemon.vocabulary import Vocabulary
 from daemon.words import fold
 
@@ -89,9 +104,7 @@ class Index:
         terms = [term for term in self.terms if term]
         self.reads_content = any(term.reads_content for term in terms)
         across = any(term.rule.across for term in terms)
-        self._axes = ((Axis.ACROSS,) if across else (Axis.TITLE, Axis.SUMMARY)) + (
-            (Axis.CONTENT,) if self.reads_content else ()
-        )
+        self._axes = ((ACROSS,) if across else EITHER) + ((CONTENT,) if self.reads_content else ())
 
     def _list(self, term: int, required: Sequence[Keys]) -> None:
         for key in required[0]:

@@ -14,7 +14,7 @@ from daemon.compiling import CompiledTerm, Compiler
 from daemon.events import Evidence
 from daemon.indexing import Index
 from daemon.rules import ClaimRule, Rules, TermRule
-from daemon.searching import Axis, Found, Reading
+from daemon.searching import ACROSS, CONTENT, SUMMARY, TITLE, Axis, Found, Reading
 from daemon.terms import FIELDS, And, In, Near, Not, Or, Term, Word, parse_term, words_to_inflect
 from daemon.vocabulary import Inflect, Vocabulary
 from daemon.words import Spans, fold
@@ -158,16 +158,16 @@ class _Telling:
 
     def __init__(self, reading: Reading, title: str, summary: str, content: str) -> None:
         self._reading = reading
-        self._texts: dict[Axis, str] = {Axis.TITLE: title, Axis.SUMMARY: summary, Axis.CONTENT: content}
+        self._texts = (title, summary, content)
         self._spans: dict[Axis, Spans] = {}
 
     def evidence(self, found: Iterable[tuple[CompiledTerm, Found]]) -> Iterator[Evidence]:
         for term, places in found:
             by_field = self._by_field(places)
             for axis, field in enumerate(FIELDS):
-                if there := by_field.get(Axis(axis)):
-                    spans = tuple(map(self._spans_in(Axis(axis)).at, sorted(there)))
-                    text = self._texts[Axis(axis)]
+                if there := by_field.get(axis):
+                    spans = tuple(map(self._spans_in(axis).at, sorted(there)))
+                    text = self._texts[axis]
                     surface = tuple(text[start:end] for start, end in spans)
                     yield Evidence(term.rule.text, term.rule.stance, field, spans, surface)
 
@@ -176,14 +176,14 @@ class _Telling:
             self._spans[axis] = Spans(self._texts[axis], self._reading.widths(axis))
         return self._spans[axis]
 
-    def _by_field(self, places: Found) -> Found:
-        if Axis.ACROSS not in places:
+    def _by_field(self, places: Found) -> Mapping[Axis, Iterable[int]]:
+        if ACROSS not in places:
             return places
-        by_field: Found = {axis: set(there) for axis, there in places.items() if axis is not Axis.ACROSS}
-        first_of_summary = self._reading.field(Axis.TITLE).end
-        for at in places[Axis.ACROSS]:
-            axis, begin = (Axis.TITLE, 0) if at < first_of_summary else (Axis.SUMMARY, first_of_summary)
-            by_field.setdefault(axis, set()).add(at - begin)
+        # What a term says of one field alone (title:) has places of its own beside those.
+        border = self._reading.field(TITLE).end
+        by_field = {axis: set(places.get(axis, ())) for axis in (TITLE, SUMMARY, CONTENT)}
+        by_field[TITLE].update(at for at in places[ACROSS] if at < border)
+        by_field[SUMMARY].update(at - border for at in places[ACROSS] if at >= border)
         return by_field
 
 

@@ -7,9 +7,8 @@ field: the places that it takes there, in order.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol, TypeAlias
 
 from daemon.vocabulary import Cell, Cells, Run
@@ -19,16 +18,14 @@ _FEW = 8
 """Ways up to which going through all is faster than bisecting."""
 
 
-class Axis(IntEnum):
-    """What a term is looked for in: a field, or title and summary as one text."""
+Axis: TypeAlias = int
+"""What a term is looked for in: a field, or title and summary as one text. No enum: those hash in Python, which took a
+fifth of the time of a match."""
+TITLE, SUMMARY, CONTENT, ACROSS = range(4)
+EITHER: tuple[Axis, ...] = (TITLE, SUMMARY)
+"""Where a term is looked for that says nothing else."""
 
-    TITLE = 0
-    SUMMARY = 1
-    CONTENT = 2
-    ACROSS = 3
-
-
-Found: TypeAlias = dict[Axis, set[int]]
+Found: TypeAlias = dict[Axis, Collection[int]]
 """The places that make a term true, by axis. Empty where nothing had to be there."""
 
 
@@ -41,6 +38,8 @@ class Field:
         self.at: dict[int, tuple[int, ...]] = {}
         self.joins: dict[int, int] = {}
         """Where what hyphens join stands, and where the next word does."""
+        self.known: dict[Local, Sequence[Way]] = {}
+        """The ways of what several terms share: found once."""
         at = 0
         for cell in cells:
             if cell.__class__ is tuple:
@@ -75,23 +74,20 @@ class Field:
 
 
 class Reading:
-    """One item, cut into cells once; what is looked for in it is found once."""
+    """One item, cut into cells once."""
 
     def __init__(self, cells: Cells, title: str, summary: str, content: str) -> None:
-        self._cells: dict[Axis, list[Cell]] = {Axis.TITLE: cells.of(title), Axis.SUMMARY: cells.of(summary)}
-        self._cells[Axis.CONTENT] = cells.of(content) if content else []
-        self.present: set[int] = set().union(*self._cells[Axis.TITLE], *self._cells[Axis.SUMMARY])
+        self._cells = [cells.of(title), cells.of(summary), cells.of(content) if content else []]
+        self.present: set[int] = set().union(*self._cells[TITLE], *self._cells[SUMMARY])
         if content:
-            self.present.update(*self._cells[Axis.CONTENT])
-        self._fields: dict[Axis, Field] = {}
-        self.ways: dict[tuple[Node, Axis], list[Way]] = {}
+            self.present.update(*self._cells[CONTENT])
+        self._fields: list[Field | None] = [None, None, None, None]
 
     def field(self, axis: Axis) -> Field:
         """The words of an axis."""
-        found = self._fields.get(axis)
+        found = self._fields[axis]
         if found is None:
-            both = axis is Axis.ACROSS
-            cells = self._cells[Axis.TITLE] + self._cells[Axis.SUMMARY] if both else self._cells[axis]
+            cells = self._cells[TITLE] + self._cells[SUMMARY] if axis == ACROSS else self._cells[axis]
             found = self._fields[axis] = Field(cells)
         return found
 
@@ -113,7 +109,7 @@ class Local:
 
     __slots__ = ()
 
-    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> Sequence[Way]:
+    def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
         """The ways in which it stands there: every one, or the tightest will do."""
         raise NotImplementedError
 
@@ -121,8 +117,8 @@ class Local:
         """The tightest way in each field in which it stands; the first of those equally tight."""
         found: Found = {}
         for axis in axes:
-            if ways := self.ways(reading, axis, every=False):
-                found[axis] = set(_first_of_the_tightest(ways))
+            if ways := self.ways(reading.field(axis), every=False):
+                found[axis] = ways[0] if len(ways) == 1 else _tightest_of(ways)
         return found or None
 
 
@@ -132,8 +128,8 @@ class Leaf(Local):
 
     number: int
 
-    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> Sequence[Way]:
-        return reading.field(axis).ways.get(self.number, ())
+    def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
+        return field.ways.get(self.number, ())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,8 +139,7 @@ class Row(Local):
     numbers: tuple[int, ...]
     widths: tuple[int, ...]
 
-    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> Sequence[Way]:
-        field = reading.field(axis)
+    def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
         ways: Sequence[Way] = field.ways.get(self.numbers[0], ())
         for width, number in zip(self.widths, self.numbers[1:], strict=False):
             if not ways:
@@ -160,11 +155,11 @@ class Any(Local):
 
     parts: tuple[Local, ...]
 
-    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> Sequence[Way]:
-        known = reading.ways.get((self, axis))
+    def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
+        known = field.known.get(self)
         if known is None:
-            ways = (way for part in self.parts for way in part.ways(reading, axis, every=True))
-            known = reading.ways[self, axis] = list(dict.fromkeys(ways))
+            ways = (way for part in self.parts for way in part.ways(field, every=True))
+            known = field.known[self] = list(dict.fromkeys(ways))
         return known
 
 
@@ -175,10 +170,10 @@ class Close(Local):
     parts: tuple[Local, ...]
     reach: int
 
-    def ways(self, reading: Reading, axis: Axis, *, every: bool) -> Sequence[Way]:
+    def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
         options: list[Sequence[Way]] = []
         for part in self.parts:
-            ways = part.ways(reading, axis, every=True)
+            ways = part.ways(field, every=True)
             if not ways:
                 return ()
             options.append(ways if isinstance(part, Leaf) else sorted(ways))
@@ -238,10 +233,7 @@ class Within:
 
 def _join(union: Found, found: Found) -> Found:
     for axis, places in found.items():
-        if axis in union:
-            union[axis] |= places
-        else:
-            union[axis] = set(places)
+        union[axis] = {*union[axis], *places} if axis in union else places
     return union
 
 
@@ -253,7 +245,7 @@ def extent(way: Way) -> int:
     return way[-1] - way[0]
 
 
-def _first_of_the_tightest(ways: Iterable[Way]) -> Way:
+def _tightest_of(ways: Iterable[Way]) -> Way:
     return min(ways, key=_tightness)
 
 

@@ -134,17 +134,18 @@ class Spans:
     """
 
     def __init__(self, text: str, widths: Iterable[int]) -> None:
-        self._chunks = [(found.start(), found.group()) for found in _CHUNK.finditer(text)]
+        self._chunks = list(_CHUNK.finditer(text))
         self._first = [0, *accumulate(widths)]
 
     def at(self, place: int) -> tuple[int, int]:
         """The characters `[start, end)` of the word at a place."""
         index = bisect_right(self._first, place) - 1
-        start, chunk = self._chunks[index]
-        if chunk.isalnum() and self._first[index + 1] - self._first[index] == 2:
-            return start, start + len(chunk)
-        unit = next(unit for unit in units(chunk) if unit.at == place - self._first[index])
-        return start + unit.start, start + unit.end
+        chunk = self._chunks[index]
+        written = chunk.group()
+        if self._first[index + 1] - self._first[index] == 2 and written.isalnum() and not is_unspaced(written):
+            return chunk.span()
+        unit = next(unit for unit in units(written) if unit.at == place - self._first[index])
+        return chunk.start() + unit.start, chunk.start() + unit.end
 
 
 @lru_cache(maxsize=65_536)
