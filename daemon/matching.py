@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from daemon.compiling import CompiledTerm, Compiler
@@ -33,7 +34,6 @@ class Matcher:
 
     def __init__(self, rules: Rules, vocabulary: Vocabulary, index: Index, terms: Mapping[str, Sequence[int]]) -> None:
         self.rules = rules
-        self.rules_sha256 = rules.sha256
         self.vocabulary = vocabulary
         self.index = index
         self.terms = terms
@@ -41,6 +41,11 @@ class Matcher:
         self.claims = frozenset(terms)
         self._order = {claim: at for at, claim in enumerate(terms)}
         self._cells = vocabulary.cells()
+
+    @cached_property
+    def rules_sha256(self) -> str:
+        """The hash of the rule set, which each match names."""
+        return self.rules.sha256
 
     def match(self, *, title: str, summary: str, content: str = "", feed: str = "") -> tuple[Match, ...]:
         """The claims that an item of this feed bears on, in the order of the rules."""

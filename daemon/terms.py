@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from daemon.errors import ClaimwatchError
-from daemon.words import chunks, fold, joined, parts_of, words_of
+from daemon.words import chunks, fold, is_one_word, joined, parts_of, words_of
 
 Field = Literal["title", "summary", "content"]
 FIELDS: tuple[Field, ...] = get_args(Field)
@@ -140,6 +140,9 @@ def parse_term(text: str) -> Term:
 def words_to_inflect(text: str) -> Iterator[str]:
     """The folded words of a line: all that its terms may ask the forms of, and a few more (OR, title)."""
     for chunk in chunks(text):
+        if is_one_word(chunk):
+            yield fold(chunk)
+            continue
         for word in words_of(chunk):
             yield from map(fold, _joined_or_parts(word))
             yield from map(fold, parts_of(word))
@@ -295,6 +298,8 @@ class _Parser:
 
 def _leaf(piece: _Piece) -> Term:
     cased = piece.kind == "phrase" and piece.exact
+    if is_one_word(piece.text):
+        return Word(piece.text, piece.exact, cased, piece.prefix)
     spelt = [word for chunk in chunks(piece.text) for word in words_of(chunk)]
     if not spelt:
         raise TermError(f"there is no word in {piece.text!r}", piece.column, "Only letters and digits are looked for.")

@@ -108,6 +108,11 @@ def words_of(chunk: str) -> list[str]:
     return _WORD.findall(chunk)
 
 
+def is_one_word(text: str) -> bool:
+    """Whether it is, at a glance, one word of letters and digits of a script with spaces. False may be wrong."""
+    return text.isalnum() and max(text) < "\u0900" and "ʼ" not in text
+
+
 def parts_of(word: str) -> list[str]:
     """The words that hyphens join in a word of `words_of`; mostly that word alone."""
     return _PARTS.findall(word)
