@@ -257,6 +257,8 @@ def _beside(ways: Sequence[Way], taken: Way, reach: int) -> list[Way]:
     """`taken` together with each of these ways, which are in order, that shares no word with it, if both lie within
     reach: the closest first."""
     first, last = taken[0], taken[-1]
+    if last - first > reach:
+        return []
     if len(ways) > _FEW:
         ways = ways[bisect_left(ways, (last - reach,)) : bisect_left(ways, (first + reach + 1,))]
     both = [

@@ -30,6 +30,11 @@ _MARKS = (
     "\u00ad\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
     "\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u0900-\u0963\u0971-\u0dff\u200c\u200d"
 )
+# Vowels and tones of the scripts without spaces, which are no letters to Python either.
+_SIGNS = (
+    "\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ecd\u102b-\u103e\u1056-\u1059\u105e-\u1060\u1062-\u1064"
+    "\u1067-\u106d\u1071-\u1074\u1082-\u108d\u108f\u17b4-\u17d3\u3099\u309a"
+)
 _LETTERS = rf"[^\Wʼ{_UNSPACED}]+(?:[{_MARKS}]+[^\Wʼ{_UNSPACED}]*)*"
 _PART = rf"(?!_){_LETTERS}(?:['’ʼ]{_LETTERS})*"
 _INITIALS = r"(?<!\w)(?:[^\W\d_]\.){2,}"
@@ -38,7 +43,7 @@ _WORD = re.compile(rf"{_INITIALS}|[{_UNSPACED}]|{_PART}(?:{_HYPHEN}{_PART})*")
 _PARTS = re.compile(rf"{_INITIALS}|[{_UNSPACED}]|{_PART}")
 # Coarser than a word and five times faster to find, because its class is no list of ranges that is gone through for
 # each letter: no word of `_WORD` goes over its ends.
-_CHUNK = re.compile(rf"\w+(?:['’\-\u2010\u2011{_MARKS}]+\w+|[{_MARKS}]+|(?:\.[^\W\d_](?!\w))+\.)*")
+_CHUNK = re.compile(rf"\w+(?:['’\-\u2010\u2011{_MARKS}{_SIGNS}]+\w+|[{_MARKS}{_SIGNS}]+|(?:\.[^\W\d_](?!\w))+\.)*")
 _ONE_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _ALL_UNSPACED = re.compile(f"[{_UNSPACED}]+")
 _HYPHENS = re.compile(_HYPHEN)
@@ -147,6 +152,7 @@ class Spans:
         index = bisect_right(self._first, place) - 1
         chunk = self._chunks[index]
         written = chunk.group()
+        # Two characters without spaces reach as far as one word.
         if self._first[index + 1] - self._first[index] == 2 and written.isalnum() and not is_unspaced(written):
             return chunk.span()
         unit = next(unit for unit in units(written) if unit.at == place - self._first[index])
