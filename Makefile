@@ -8,7 +8,7 @@ COVERAGE ?=
 MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
-.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-corpus test-package bench bench-hostile picture clean
+.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-slow test-corpus test-package bench bench-hostile bench-matching picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ coverage: $(VENV)/.dev ## how much was run by `make test test-pg COVERAGE=yes`; 
 test-kill: $(VENV)/.dev ## kill -9 at fifty random moments of poll and deliver
 	CLAIMWATCH_KILLS=50 $(BIN)/pytest -p no:randomly tests/test_kill.py
 
+test-slow: $(VENV)/.dev ## the matcher held against a slow, obvious one in ten thousand random cases (a minute)
+	CLAIMWATCH_CASES=10000 $(BIN)/pytest tests/test_matching_properties.py
+
 test-corpus: $(VENV)/.dev ## all snapshots of the shared corpus, where it is there (a few minutes)
 	$(BIN)/pytest -m slow tests/test_corpus.py tests/test_items.py
 
@@ -61,6 +64,9 @@ bench: $(VENV)/.dev ## what docs/benchmarks.md quotes (PostgreSQL's figures too,
 bench-hostile: $(VENV)/.dev ## how long hostile documents hold up the event loop (a few minutes)
 	$(BIN)/python -m benchmarks.hostile_loop
 
+bench-matching: $(VENV)/.bench ## what matching costs, beside regular expressions, FTS5 and tantivy (needs the shared corpus; a quarter of an hour)
+	$(BIN)/python -m benchmarks.matching
+
 picture: $(VENV)/.run ## docs/digest.png: the demo's digest in a real browser
 	docs/picture.sh $(BIN)/claimwatch docs/digest.png
 
@@ -74,6 +80,10 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@ $(VENV)/.run
 
 clean: ## take away what make made
