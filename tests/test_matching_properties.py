@@ -217,7 +217,8 @@ def _forms() -> Mapping[str, Forms]:
 
 
 def compiled(rule_set: Rules) -> Matcher:
-    return compile_rules(rule_set, lambda words: {word: _forms()[word] for word in words})
+    # AND, title and the like are asked for, too; they stand in no text.
+    return compile_rules(rule_set, lambda words: {word: _forms().get(word, Forms(frozenset({word}))) for word in words})
 
 
 # ── the same ─────────────────────────────────────────────────────────────────────────────────────────────────────
