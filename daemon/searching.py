@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, TypeAlias
 
 from daemon.vocabulary import Cell, Cells, Run
@@ -78,9 +79,7 @@ class Reading:
 
     def __init__(self, cells: Cells, title: str, summary: str, content: str) -> None:
         self._cells = [cells.of(title), cells.of(summary), cells.of(content) if content else []]
-        self.present: set[int] = set().union(*self._cells[TITLE], *self._cells[SUMMARY])
-        if content:
-            self.present.update(*self._cells[CONTENT])
+        self.present: set[int] = set().union(*filter(None, chain.from_iterable(self._cells)))
         self._fields: list[Field | None] = [None, None, None, None]
 
     def field(self, axis: Axis) -> Field:
@@ -92,7 +91,7 @@ class Reading:
         return found
 
     def widths(self, axis: Axis) -> Iterator[int]:
-        """How far each chunk of a field reaches on its axis."""
+        """How far each piece of a field reaches on its axis."""
         return (cell.width if isinstance(cell, Run) else 2 for cell in self._cells[axis])
 
 

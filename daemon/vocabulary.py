@@ -1,6 +1,6 @@
 """The words of all terms, numbered, and which of them a word of a text meets.
 
-A text is looked at chunk by chunk (`words.chunks`). Which numbers a chunk meets is found out once for each spelling and
+A text is looked at piece by piece (`words.pieces`). Which numbers a piece meets is found out once for each spelling and
 kept, so that a usual word of a usual item costs one look into a dictionary; most meet nothing.
 """
 
@@ -11,20 +11,20 @@ from typing import TypeAlias
 
 from daemon.stems import stems
 from daemon.terms import Word
-from daemon.words import Forms, Unit, chunks, fold, is_unspaced, spell, units
+from daemon.words import Forms, Unit, chunks, fold, has_unspaced, is_unspaced, pieces, spell, units
 
 Inflect: TypeAlias = Callable[[Iterable[str]], Mapping[str, Forms]]
 """The forms of folded words: see `lexicon.forms_of`."""
 Numbers: TypeAlias = tuple[int, ...]
 
-MOST_CELLS = 100_000
+MOST_CELLS = 150_000
 """Spellings kept: the 61,801 items of the corpus have 175,000, of which half come once."""
 STEM_HEAD = 3
 """Letters that a word and its inflections share; without them, each spelling would go through every stemmer."""
 
 
 class Run(tuple[int, ...]):
-    """What a chunk meets that is more than one ordinary word: a compound, or characters without spaces.
+    """What a piece meets that is not one ordinary word: a compound, characters without spaces, a lone dash.
 
     As a tuple, all numbers in it. `units` are the words that meet something: their place in the run, for what hyphens
     join where the next word stands (else 0), and what they meet; `width` is how far the run reaches on the axis.
@@ -139,64 +139,87 @@ class Vocabulary:
         return known
 
     def cells(self) -> Cells:
-        """A fresh memory of what chunks meet, for the words as they are now."""
+        """A fresh memory of what pieces meet, for the words as they are now."""
         return Cells(self)
 
 
 class Cells(dict[str, Cell]):
-    """What each chunk meets, found out when it is first asked for."""
+    """What each piece meets, found out when it is first asked for."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self._vocabulary = vocabulary
-        self._characters: dict[str, Numbers] = {}
+        self._characters = _Characters(vocabulary)
 
     def of(self, text: str) -> list[Cell]:
         """The cells of a text, in order."""
-        return list(map(self.__getitem__, chunks(text)))
+        return list(map(self.__getitem__, pieces(text)))
 
-    def __missing__(self, chunk: str) -> Cell:
-        if is_unspaced(chunk[0]) and is_unspaced(chunk):
+    def __missing__(self, piece: str) -> Cell:
+        if has_unspaced(piece):
             # A clause of Chinese comes but once: its characters are kept instead.
-            met = map(self._met_by_character, chunk)
-            return _run([(at, 0, numbers) for at, numbers in enumerate(met) if numbers], len(chunk))
-        there = list(units(chunk))
-        if len(there) == 1 and not _is_character(there[0]):
-            cell: Cell = self._vocabulary.met_by(there[0].word)
+            return _together(map(self._of_unspaced, chunks(piece)))
+        inside = chunks(piece)
+        if inside == [piece]:
+            cell = self._of_chunk(piece)
         else:
-            cell = _run(
-                [
-                    (unit.at, unit.after if unit.joins else 0, numbers)
-                    for unit in sorted(there)
-                    if (numbers := self._met_by(unit))
-                ],
-                max((unit.after for unit in there), default=0),
-            )
-            if any(map(_is_character, there)):
-                return cell
+            cell = self[inside[0]] if len(inside) == 1 else _together(map(self.__getitem__, inside))
         if len(self) >= MOST_CELLS:
             self.clear()
-        self[chunk] = cell
+        self[piece] = cell
         return cell
 
-    def _met_by(self, unit: Unit) -> Numbers:
-        return self._met_by_character(unit.word) if _is_character(unit) else self._vocabulary.met_by(unit.word)
+    def _of_unspaced(self, chunk: str) -> Cell:
+        if not has_unspaced(chunk):
+            return self[chunk]
+        if not is_unspaced(chunk):
+            return self._of_chunk(chunk)
+        known = self._characters
+        there = [(at, 0, numbers) for at, character in enumerate(chunk) if (numbers := known[character])]
+        return _run(there, len(chunk))
 
-    def _met_by_character(self, character: str) -> Numbers:
-        numbers = self._characters.get(character)
-        if numbers is None:
-            numbers = self._characters[character] = self._vocabulary.met_by(character)
+    def _of_chunk(self, chunk: str) -> Cell:
+        there = list(units(chunk))
+        if len(there) == 1 and there[0].after == 2:
+            return self._vocabulary.met_by(there[0].word)
+        met = [(unit, self._met_by(unit)) for unit in sorted(there)]
+        width = max((unit.after for unit in there), default=0)
+        return _run([(unit.at, unit.after if unit.joins else 0, numbers) for unit, numbers in met if numbers], width)
+
+    def _met_by(self, unit: Unit) -> Numbers:
+        is_character = unit.after - unit.at == 1
+        return self._characters[unit.word] if is_character else self._vocabulary.met_by(unit.word)
+
+
+class _Characters(dict[str, Numbers]):
+    """What each character of a script without spaces meets."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self._vocabulary = vocabulary
+
+    def __missing__(self, character: str) -> Numbers:
+        numbers = self[character] = self._vocabulary.met_by(character)
         return numbers
 
 
 def _run(there: Sequence[tuple[int, int, Numbers]], width: int) -> Run:
-    run = Run(dict.fromkeys(number for _, _, numbers in there for number in numbers))
+    run = Run(dict.fromkeys(number for _, _, numbers in there for number in numbers)) if there else Run()
     run.units, run.width = there, width
     return run
 
 
-def _is_character(unit: Unit) -> bool:
-    return unit.after - unit.at == 1
+def _together(cells: Iterable[Cell]) -> Run:
+    there: list[tuple[int, int, Numbers]] = []
+    begin = 0
+    for cell in cells:
+        if isinstance(cell, Run):
+            there += [(begin + at, after and begin + after, numbers) for at, after, numbers in cell.units]
+            begin += cell.width
+        else:
+            there += [(begin, 0, cell)] if cell else []
+            begin += 2
+    return _run(there, begin)
 
 
 def _letters(word: str) -> str:

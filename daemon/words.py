@@ -44,6 +44,8 @@ _PARTS = re.compile(rf"{_INITIALS}|[{_UNSPACED}]|{_PART}")
 # Coarser than a word and five times faster to find, because its class is no list of ranges that is gone through for
 # each letter: no word of `_WORD` goes over its ends.
 _CHUNK = re.compile(rf"\w+(?:['’\-\u2010\u2011{_MARKS}{_SIGNS}]+\w+|[{_MARKS}{_SIGNS}]+|(?:\.[^\W\d_](?!\w))+\.)*")
+# As str.split() has them.
+_PIECE = re.compile(r"\S+")
 _ONE_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _ALL_UNSPACED = re.compile(f"[{_UNSPACED}]+")
 _HYPHENS = re.compile(_HYPHEN)
@@ -103,8 +105,13 @@ def tokenise(text: str) -> list[Token]:
     return [Token(unit.start, unit.end, fold(unit.word)) for unit in units(text) if not unit.joins]
 
 
+def pieces(text: str) -> list[str]:
+    """What stands between spaces: mostly one word and its punctuation. Twenty times faster than looking for words."""
+    return text.split()
+
+
 def chunks(text: str) -> list[str]:
-    """`text` without what lies between words: mostly one word a chunk (see `words_of`). Made for speed."""
+    """`text` without what lies between words: mostly one word a chunk (see `words_of`)."""
     return _CHUNK.findall(text)
 
 
@@ -132,31 +139,36 @@ def joined(word: str) -> str | None:
     return whole if whole != word and any(map(str.isalpha, whole)) else None
 
 
+def has_unspaced(text: str) -> bool:
+    """Whether some character of it belongs to a script that is written without spaces between words."""
+    return _ONE_UNSPACED.search(text) is not None
+
+
 def is_unspaced(text: str) -> bool:
     """Whether every character of it belongs to a script that is written without spaces between words."""
     return _ALL_UNSPACED.fullmatch(text) is not None
 
 
 class Spans:
-    """Where the words of a text stand in it; `widths` is how far each of its chunks reaches on the axis.
+    """Where the words of a text stand in it; `widths` is how far each of its pieces reaches on the axis.
 
-    A text is not cut into units again for the few words that are asked for: only the chunks that hold them are.
+    A text is not cut into units again for the few words that are asked for: only the pieces that hold them are.
     """
 
     def __init__(self, text: str, widths: Iterable[int]) -> None:
-        self._chunks = list(_CHUNK.finditer(text))
+        self._pieces = list(_PIECE.finditer(text))
         self._first = [0, *accumulate(widths)]
 
     def at(self, place: int) -> tuple[int, int]:
         """The characters `[start, end)` of the word at a place."""
         index = bisect_right(self._first, place) - 1
-        chunk = self._chunks[index]
-        written = chunk.group()
+        piece = self._pieces[index]
+        written = piece.group()
         # Two characters without spaces reach as far as one word.
         if self._first[index + 1] - self._first[index] == 2 and written.isalnum() and not is_unspaced(written):
-            return chunk.span()
+            return piece.span()
         unit = next(unit for unit in units(written) if unit.at == place - self._first[index])
-        return chunk.start() + unit.start, chunk.start() + unit.end
+        return piece.start() + unit.start, piece.start() + unit.end
 
 
 @lru_cache(maxsize=65_536)
