@@ -33,7 +33,12 @@ ItemsFile = Annotated[
 
 
 def try_command(
-    term: Annotated[str, typer.Argument(metavar="TERM", help="A term as feeds.yaml would have it, in single quotes.")],
+    term: Annotated[
+        str,
+        typer.Argument(
+            metavar="TERM", help="A term as feeds.yaml has it, in single quotes; one that begins with - goes behind --."
+        ),
+    ],
     claim: Annotated[
         str | None,
         typer.Option("--claim", metavar="CLAIM", help="Beside this claim's other terms.", autocompletion=claim_ids),
@@ -54,7 +59,7 @@ def try_command(
     config, state = given(config, state)
     rules = load(config, state).rules
     chosen = _known_claim(rules, claim) if claim else None
-    bad = _BadLines(file.name if file else "")
+    bad = _BadLines(getattr(file, "name", "-"))
     try:
         with _items(file, config, state, since, bad) as items:
             trial = inquiries.try_term(rules, term, chosen, items)
@@ -82,7 +87,7 @@ def match_command(
     Example: `claimwatch match items.jsonl`
     """
     matcher = inquiries.matcher_of(load(*given(config, state)).rules)
-    bad = _BadLines(file.name)
+    bad = _BadLines(getattr(file, "name", "-"))
     for fields, item in objects_in(file, bad):
         found = matcher.match(**{name: getattr(item, name) for name in TEXTS}, feed=str(fields.get("feed") or ""))
         print_lines([{"id": fields.get("id"), **_matches_json(found)}])

@@ -119,10 +119,10 @@ class _Questions:
             case And(parts):
                 return self._of_all(rule, parts, fields)
             case Or(parts):
-                return self._of_any(rule, part, parts, fields)
+                return self._of_any(rule, parts, fields)
             case Not(inner):
                 where = _shown([one for found in self._fields_of_any(rule, inner).values() for one in found])
-                return _Shortfall(f"{written(inner)} is there ({where}) and may not be", 0.9)
+                return _Shortfall(f"{_named(inner)} is there ({where}) and may not be", 0.9)
             case In(field, inner):
                 return self._shortfall(rule, inner, (field,))
             case Near(parts) if len(parts) > 1:
@@ -150,16 +150,16 @@ class _Questions:
         present = [one for one in parts if one not in missing and not isinstance(one, Not)]
         first = self._shortfall(rule, missing[0], fields)
         there = f"{self._list_where(rule, present, fields)}; " if present else ""
-        nearness = (len(parts) - len(missing) + first.nearness) / len(parts)
+        nearness = (len(present) + first.nearness) / (len(present) + len(missing))
         return _Shortfall(there + first.says, min(nearness, 0.95))
 
-    def _of_any(self, rule: TermRule, whole: Term, parts: Sequence[Term], fields: Sequence[Field]) -> _Shortfall:
-        shortfalls = [self._shortfall(rule, one, fields) for one in parts]
-        nearest = max(shortfalls, key=lambda one: one.nearness)
-        none = f"none of {', '.join(map(written, parts))} is there"
-        return (
-            _Shortfall(f"{none}; nearest: {nearest.says}", nearest.nearness) if nearest.nearness else _Shortfall(none)
-        )
+    def _of_any(self, rule: TermRule, parts: Sequence[Term], fields: Sequence[Field]) -> _Shortfall:
+        nearest = max((self._shortfall(rule, one, fields) for one in parts), key=lambda one: one.nearness)
+        verb = "is there" if all(isinstance(one, Word | Phrase) for one in parts) else "is met"
+        none = f"none of {', '.join(map(_named, parts))} {verb}"
+        if not nearest.nearness:
+            return _Shortfall(none)
+        return _Shortfall(f"{none}; nearest: {nearest.says}", nearest.nearness)
 
     def _of_near(self, rule: TermRule, near: Near, fields: Sequence[Field]) -> _Shortfall:
         missing = [one for one in near.parts if not self._there(rule, one, fields)]
@@ -252,7 +252,7 @@ class _Questions:
         said = []
         for part in parts:
             found = [one for field, more in self._fields_of_any(rule, part).items() if field in fields for one in more]
-            said.append(f"{written(part)} is there ({_shown(found)})" if found else f"{written(part)} is there")
+            said.append(f"{_named(part)} is there" + (f" ({_shown(found)})" if found else ""))
         return ", ".join(said)
 
 
@@ -307,6 +307,10 @@ def _shortest(tokens: Sequence[Token], holds: Callable[[int, int], bool]) -> int
         words = last - first + 1
         shortest = words if shortest is None else min(shortest, words)
     return shortest
+
+
+def _named(part: Term) -> str:
+    return f"({written(part)})" if isinstance(part, Near | And | Or) else written(part)
 
 
 def _in(fields: Sequence[Field]) -> str:

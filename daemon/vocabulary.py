@@ -64,13 +64,14 @@ def listen(
     items: Iterable[StoredItem],
     compile_rules: Callable[[Rules], Matcher],
     known_word: Callable[[str], bool],
+    words_of_items: int = WORDS_OF_ITEMS,
 ) -> Silence:
-    """What of the terms none of the items has. Words are gathered from the first of them, and what is missing there
-    is looked for in the rest."""
+    """What of the terms none of the items has. Words are gathered from the first `words_of_items` of them, and what is
+    missing there is looked for in the rest."""
     places = tuple(TermPlace(claim.id, term) for claim in rules.watched_claims for term in claim.terms)
     rest = iter(items)
     heard: Counter[str] = Counter()
-    first = _gathering(islice(rest, WORDS_OF_ITEMS), heard)
+    first = _gathering(islice(rest, words_of_items), heard)
     looked_at, silent = _unmet(_apart(rules, dict(enumerate(places))), first, compile_rules, to_the_end=True)
     words = unheard_words(rules, heard, compile_rules, known_word)
     again: dict[int, TermPlace] = {at: places[at] for at in silent}
