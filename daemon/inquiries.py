@@ -1,6 +1,6 @@
 """Questions about terms, put to the stored items: what would it find, what would an edit change, why, why not.
 
-They read and never write; what comes of it is the core's (`trials`, `explaining`, `shortfalls`, `vocabulary`).
+They read and never write; what comes of it is the core's (`trials`, `explaining`, `shortfalls`, `unheard`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from daemon.trials import (
     rules_to_try,
     try_out,
 )
-from daemon.vocabulary import Silence, listen
+from daemon.unheard import Silence, listen
 from daemon.words import forms
 
 Looking = Callable[[Iterable[StoredItem], int | None], Iterable[StoredItem]]

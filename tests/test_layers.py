@@ -30,7 +30,7 @@ eventlog
 databases
 ── core: no network, disk, clock or randomness
 shortfalls
-explaining vocabulary
+explaining unheard
 decisions rendering trials
 notation matching digests
 terms items

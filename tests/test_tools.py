@@ -30,7 +30,7 @@ from daemon.shortfalls import why_not
 from daemon.storeditems import count_items, item_text, items_named, stored_items
 from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
 from daemon.trials import StoredItem, bars, changed_claims
-from daemon.vocabulary import listen, script_of
+from daemon.unheard import listen, script_of
 from tests.databases import AnyDatabase
 from tests.support import NOW, claim, event_log, feed, item, move_on, rss, rules, take_in
 
