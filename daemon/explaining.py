@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from daemon.events import Evidence
 from daemon.matching import Matcher
-from daemon.notation import written
+from daemon.notation import hyphenated, written
 from daemon.rules import Rules, TermRule
-from daemon.terms import And, Field, In, Near, Not, Or, Term, Word, parse_term
+from daemon.terms import And, Field, In, Near, Not, Or, Phrase, Term, Word, parse_term
 from daemon.trials import StoredItem, bare_claim
 from daemon.words import fold
 
@@ -57,6 +57,8 @@ def tree_of(term: TermRule, rules: Rules, item: StoredItem, evidence: Sequence[E
 
 def _leaves(term: Term) -> Iterator[Term]:
     match term:
+        case Or() if hyphenated(term):
+            yield term
         case Near(parts) | And(parts) | Or(parts):
             for part in parts:
                 yield from _leaves(part)
@@ -91,7 +93,7 @@ class _Drawing:
         match term:
             case And(parts):
                 return self._with("all of these, anywhere in the item", parts, fields)
-            case Or(parts):
+            case Or(parts) if not hyphenated(term):
                 return self._with("one of these", parts, fields)
             case Near(parts, within_words):
                 within = within_words or within_of(self.rules, self.rule)
@@ -116,8 +118,10 @@ def within_of(rules: Rules, rule: TermRule) -> int:
 
 def _leaf_in_words(term: Term, rules: Rules) -> str:
     line = written(term)
-    if not isinstance(term, Word):
+    if isinstance(term, Phrase):
         return f"{line} (a phrase)"
+    if not isinstance(term, Word):
+        return line
     if (words := list_named(term, rules)) is not None:
         return f"{line} (a word list of {len(words)})"
     if term.cased:

@@ -16,8 +16,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from daemon.compiling import entry
 from daemon.databases import database_at
 from daemon.digests import ascii_host
+from daemon.terms import Near, TermError
 from daemon.words import tokenise
 
 SHORTEST_INTERVAL_SECONDS = 60
@@ -131,10 +133,12 @@ def _address(text: str) -> str:
 def _word(text: str) -> str:
     if not tokenise(text):
         raise ValueError(f"there is no word in {text!r}")
-    if "*" in text or '"' in text:
-        raise ValueError(
-            f"{text!r} holds more than words\nWrite words and phrases bare; * and quotes belong into terms."
-        )
+    try:
+        term = entry(text)
+    except TermError as error:
+        raise ValueError(f"{text!r}: {error.message}\n{error.hint}") from error
+    if isinstance(term, Near):
+        raise ValueError(f"{text!r} holds more than words\nA * may end a single word; else write words bare.")
     return text
 
 

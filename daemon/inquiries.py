@@ -15,12 +15,13 @@ from daemon.errors import ClaimwatchError
 from daemon.eventlog import head_of, read
 from daemon.events import ClaimMatched, Evidence, Recorded, RulesChanged
 from daemon.explaining import Branch, tree_of
-from daemon.matching import Matcher
-from daemon.matching import compile_rules as compiled
+from daemon.lexicon import forms_of
+from daemon.matching import Matcher, compile_rules
 from daemon.rules import ClaimRule, Rules, TermRule
 from daemon.shortfalls import Verdict, why_not
+from daemon.soundness import read_term
 from daemon.storeditems import MOST_NAMESAKES, count_items, item_text, items_named, stored_items
-from daemon.terms import TermError, parse_term
+from daemon.terms import TermError
 from daemon.trials import (
     Comparison,
     StoredItem,
@@ -33,7 +34,7 @@ from daemon.trials import (
     try_out,
 )
 from daemon.unheard import Silence, listen
-from daemon.words import forms
+from daemon.words import fold
 
 Looking = Callable[[Iterable[StoredItem], int | None], Iterable[StoredItem]]
 """Passes items on and shows how far it is; the number is how many there will be, if that is known."""
@@ -41,7 +42,7 @@ Looking = Callable[[Iterable[StoredItem], int | None], Iterable[StoredItem]]
 
 def matcher_of(rules: Rules) -> Matcher:
     """The matcher of a rule set: the one place where rules are compiled for a question."""
-    return compiled(rules)
+    return compile_rules(rules, forms_of)
 
 
 # ── a term before it is live ─────────────────────────────────────────────────────────────────────────────────────
@@ -50,9 +51,9 @@ def matcher_of(rules: Rules) -> Matcher:
 def try_term(rules: Rules, text: str, claim: ClaimRule | None, items: Iterable[StoredItem]) -> Trial:
     """What a term finds among items, with the options that it has where the claim has it already.
 
-    Raises TermError where it can't be read.
+    Raises TermError where it can't be read, can never match, or would match nearly everything.
     """
-    parse_term(text)
+    read_term(text, rules.within_words, rules.words)
     standing = (term for term in claim.terms if term.text == text) if claim else iter(())
     return try_out(matcher_of(rules_to_try(rules, next(standing, TermRule(text)), claim)), items)
 
@@ -263,5 +264,6 @@ def listened(connection: Connection, rules: Rules, looking: Looking) -> Listened
 
 
 def known_word(word: str) -> bool:
-    """Whether a dictionary knows the word: of one that it does not know, at most a plural was guessed."""
-    return len(forms(word)) > 2
+    """Whether the English dictionary knows the word. Of Cyrillic words nothing tells whose forms were guessed."""
+    folded = fold(word)
+    return folded.isascii() and not forms_of([folded])[folded].by_stem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word
+from daemon.terms import And, In, Near, Not, Or, Phrase, Term, TermError, Word, parse_term
 
 _OPERATORS = frozenset({"AND", "OR", "NOT"})
 
@@ -26,12 +26,25 @@ def _written(term: Term, around: int) -> str:
         case And(parts):
             return _joined(" AND ", parts, 1, around)
         case Or(parts):
-            return _joined(" OR ", parts, 0, around)
+            return hyphenated(term) or _joined(" OR ", parts, 0, around)
         case Not(part):
             return f"NOT {_written(part, 3)}"
         case In(field, part):
             return f"{field}:{_written(part, 3)}"
     raise AssertionError(f"{type(term).__name__} is no part of a term")
+
+
+def hyphenated(term: Term) -> str | None:
+    """How a word with hyphens is written; None for any other term. It reads as its parts in a row, or as one word."""
+    match term:
+        case Or((Phrase(words), Word(_, exact, cased, prefix))):
+            line = "-".join(word.text for word in words)
+            line = f'="{line}"' if cased else "=" * exact + line + "*" * prefix
+            try:
+                return line if parse_term(line) == term else None
+            except TermError:
+                return None
+    return None
 
 
 def _joined(sign: str, parts: tuple[Term, ...], strength: int, around: int) -> str:
@@ -49,7 +62,4 @@ def _word(word: Word) -> str:
 
 def _phrase(parts: tuple[Term, ...]) -> str:
     words = [part for part in parts if isinstance(part, Word)]
-    if words[-1].prefix or (words[-1].exact and not words[-1].cased):
-        # No quotes can hold these: a hyphen makes a phrase of them.
-        return "=" * words[-1].exact + "-".join(word.text for word in words) + "*" * words[-1].prefix
     return "=" * words[0].cased + f'"{" ".join(word.text for word in words)}"'

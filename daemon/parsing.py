@@ -14,17 +14,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
-import daemon
+from daemon.children import command_of, environment
 from daemon.errors import ClaimwatchError
 from daemon.items import Feed, NotAFeed
 from daemon.parser_child import ANSWER, OUT_OF_MEMORY, REQUEST
@@ -35,7 +33,6 @@ _BUFFER_BYTES = 1 << 20
 _NO_CHILD = "Look whether this machine has memory and processes left, and reinstall claimwatch if it has."
 MOST_ANSWER_BYTES = 20_000_000
 """Entities let a small document say much (expat allows a hundredfold); what we would have to hold is limited too."""
-_INHERITED = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME")
 
 
 @dataclass(frozen=True)
@@ -165,20 +162,15 @@ async def open_parser(limits: Limits | None = None) -> AsyncIterator[Parser]:
 
 
 async def _start(limits: Limits) -> Process:
-    # The child gets no secret from the environment: no credentials, no notification socket.
-    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    environment["PYTHONPATH"] = str(Path(daemon.__file__).resolve().parent.parent)
     try:
         child = await asyncio.create_subprocess_exec(
-            # -P: a folder named `daemon` where the user happens to stand is not ours.
-            *(sys.executable, "-P", "-m", "daemon.parser_child"),
-            *(str(limits.memory_bytes), str(limits.cpu_seconds)),
+            *command_of("parser_child", str(limits.memory_bytes), str(limits.cpu_seconds)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_BUFFER_BYTES,
             # Ctrl-C in a terminal goes to its whole process group.
             start_new_session=True,
-            env=environment,
+            env=environment(),
         )
     except OSError as error:
         raise ClaimwatchError(f"the parser can't be started: {error.strerror}", hint=_NO_CHILD) from error

@@ -37,6 +37,7 @@ from daemon.events import ClaimMatched, FeedFailed, ItemRevised, ItemSeen, NewEv
 from daemon.fetching import Changed, Failed, Fetcher, Gone, Outcome, Request, Unchanged
 from daemon.items import Feed, NotAFeed
 from daemon.knowledge import PollState, UnreadableDocument
+from daemon.lexicon import forms_of
 from daemon.matching import Matcher, compile_rules
 from daemon.parsing import Parser, Reading, Unreadable
 from daemon.projections import record
@@ -80,9 +81,10 @@ class Watch:
     clock: Clock
 
     @classmethod
-    def over(cls, log: EventLog, rules: Rules, clock: Clock | None = None) -> Watch:
-        """The watch of `rules` over `log`, with its terms compiled."""
-        return cls(log, rules, compile_rules(rules), clock or SystemClock())
+    def over(cls, log: EventLog, rules: Rules, clock: Clock | None = None, before: Watch | None = None) -> Watch:
+        """The watch of `rules` over `log`, with its terms compiled: those that the watch `before` lacks."""
+        matcher = compile_rules(rules, forms_of, before.matcher if before else None)
+        return cls(log, rules, matcher, clock or SystemClock())
 
 
 @dataclass(frozen=True)

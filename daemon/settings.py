@@ -28,7 +28,9 @@ from daemon.feedsfile import (
 )
 from daemon.fields import is_key
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
+from daemon.soundness import everywhere_in
 from daemon.watchterms import check_terms, notes_on_terms
+from daemon.words import units
 from daemon.yamlfiles import YamlFile, nearest, raise_problems, read_yaml
 
 LOCAL_RECIPIENT = "you@localhost"
@@ -108,7 +110,8 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         raise_problems(file)
     entries = validate(file, FeedsFile) or FeedsFile()
     seeds, seed_files = _load_seeds(path.parent)
-    check_terms(file)
+    check_terms(file, entries.words, entries.within)
+    _check_words(file, entries)
     _check_claims(file, entries, seed_files)
     _check_recipients(file, entries)
     database = _database(file, entries.database, path.parent, state)
@@ -248,6 +251,17 @@ def _check_claims(file: YamlFile, entries: FeedsFile, seed_files: Iterable[YamlF
             if id not in watched:
                 where = ("digests", name, "claims", at)
                 file.problem(where, f"no claim {id!r} is watched here", nearest(id, filter(is_key, watched)))
+
+
+def _check_words(file: YamlFile, entries: FeedsFile) -> None:
+    for name, words in entries.words.items():
+        if [unit.word for unit in units(name)] != [name]:
+            hint = "Name it by one word of letters and digits: only a word that stands alone in a term can mean a list."
+            file.problem(("words", name), f"{name!r} is no name for a list", hint, at_key=True)
+        for at, line in enumerate(words):
+            if (word := everywhere_in(line)) is not None:
+                hint = "Take it out: every term with this list would match nearly everything."
+                file.problem(("words", name, at), f"{word.text!r} is in nearly every text", hint)
 
 
 def _check_feeds_of_terms(file: YamlFile, entries: FeedsFile, claim: str) -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from daemon.events import Evidence
 from daemon.explaining import DEFAULT_FIELDS, Compile, list_named, within_of
-from daemon.notation import written
+from daemon.notation import hyphenated, written
 from daemon.rules import ClaimRule, Rules, TermRule
 from daemon.terms import FIELDS, And, Field, In, Near, Not, Or, Phrase, Term, Word, parse_term
 from daemon.trials import StoredItem, bare_claim, matches_of
-from daemon.words import Token, fold, tokenise
+from daemon.words import Unit, fold, tokenise, units
 
 MOST_WORDS_MEASURED = 2_000
 """How long a text may be for the nearest pass to be measured: each word costs two questions."""
@@ -95,7 +95,7 @@ class _Questions:
         match part:
             case And(parts):
                 return all(self._there(rule, one, fields) for one in parts)
-            case Or(parts):
+            case Or(parts) if not hyphenated(part):
                 return any(self._there(rule, one, fields) for one in parts)
             case Not(inner):
                 return not self._there(rule, inner, fields)
@@ -107,7 +107,7 @@ class _Questions:
 
     def _fields_of(self, rule: TermRule, part: Term) -> dict[Field, tuple[Evidence, ...]]:
         """The fields in which a word, a phrase or a near group stands, with the evidence."""
-        if isinstance(part, Or):
+        if isinstance(part, Or) and not hyphenated(part):
             return {field: found for one in part.parts for field, found in self._fields_of(rule, one).items()}
         asked = {field: replace(rule, text=written(In(field, part))) for field in FIELDS}
         return {field: self._evidence[one] for field, one in asked.items() if one in self._evidence}
@@ -118,7 +118,7 @@ class _Questions:
         match part:
             case And(parts):
                 return self._of_all(rule, parts, fields)
-            case Or(parts):
+            case Or(parts) if not hyphenated(part):
                 return self._of_any(rule, parts, fields)
             case Not(inner):
                 where = _shown([one for found in self._fields_of_any(rule, inner).values() for one in found])
@@ -134,6 +134,8 @@ class _Questions:
 
     def _fields_of_any(self, rule: TermRule, part: Term) -> dict[Field, tuple[Evidence, ...]]:
         match part:
+            case Or() if hyphenated(part):
+                return self._fields_of(rule, part)
             case And(parts) | Or(parts):
                 found: dict[Field, tuple[Evidence, ...]] = {}
                 for one in parts:
@@ -166,34 +168,39 @@ class _Questions:
         if missing:
             return self._of_all(rule, near.parts, fields)
         within = near.within_words or within_of(self.rules, rule)
-        passes = {field: self._nearest_pass(rule, near, field) for field in fields}
-        measured = {field: words for field, words in passes.items() if words is not None}
         there = self._list_where(rule, near.parts, fields)
+        passes = [(self._nearest_pass(rule, near, text), where) for where, text in self._texts(rule, near, fields)]
+        measured = [(words, where) for words, where in passes if words is not None]
         if not measured:
             hint = "" if rule.across else " (across: true lets a term reach from the title into the summary)"
             return _Shortfall(f"{there}: near is meant within one field{hint}", 0.8)
-        field, words = min(measured.items(), key=lambda one: one[1])
+        words, where = min(measured)
         apart = f"more than {MOST_WORDS_MEASURED:,}" if words > MOST_WORDS_MEASURED else str(words)
-        spread = (
-            f"{'both are' if len(near.parts) == 2 else 'all are'} there, but spread over {apart} words of the {field}"
-        )
-        return _Shortfall(f"{spread}; within {within} is asked ({there})", 0.8 + 0.15 * min(1, within / words))
+        both = "both are" if len(near.parts) == 2 else "all are"
+        spread = f"{both} there, but spread over {apart} words of the {where}; within {within} is asked ({there})"
+        return _Shortfall(spread, 0.8 + 0.15 * min(1, within / words))
 
-    def _nearest_pass(self, rule: TermRule, near: Near, field: Field) -> int | None:
-        """How many words the shortest stretch of a field has that holds all parts; None where it does not hold them."""
-        text = getattr(self.item, field)
-        tokens = tokenise(text)
-        id = self._lines[replace(rule, text=written(In(field, near)))]
-        if not self._loosely(id, text, field):
+    def _texts(self, rule: TermRule, near: Near, fields: Sequence[Field]) -> Iterator[tuple[str, str]]:
+        """The texts in which the parts of a near group may stand together, with their names."""
+        if rule.across and tuple(fields) == DEFAULT_FIELDS and near.within_words is None:
+            yield "title and summary", f"{self.item.title}\n{self.item.summary}"
+            return
+        for field in fields:
+            yield field, getattr(self.item, field)
+
+    def _nearest_pass(self, rule: TermRule, near: Near, text: str) -> int | None:
+        """How many words the shortest stretch of a text has that holds all parts; None where it does not hold them."""
+        words = [unit for unit in units(text) if not unit.joins]
+        id = self._lines[replace(rule, text=written(In("title", near)))]
+        if not self._loosely(id, text):
             return None
-        if len(tokens) > MOST_WORDS_MEASURED:
+        if len(words) > MOST_WORDS_MEASURED:
             return MOST_WORDS_MEASURED + 1
-        return _shortest(tokens, lambda start, end: self._loosely(id, text[start:end], field))
+        return _shortest(words, lambda start, end: self._loosely(id, text[start:end]))
 
-    def _loosely(self, id: str, text: str, field: Field) -> bool:
-        """Whether a text meets a part when any distance is near."""
-        texts = {one: text if one == field else "" for one in FIELDS}
-        return any(match.claim == id for match in self._loose.match(feed=self.item.feed, **texts))
+    def _loosely(self, id: str, text: str) -> bool:
+        """Whether a text, put as a title, meets a part when any distance is near."""
+        return any(match.claim == id for match in self._loose.match(title=text, summary="", feed=self.item.feed))
 
     def _of_phrase(self, rule: TermRule, words: Sequence[Word], fields: Sequence[Field]) -> _Shortfall:
         phrase = Phrase(tuple(words))
@@ -259,6 +266,8 @@ class _Questions:
 def _parts(term: Term) -> Iterator[Term]:
     """Every part of a term that has a place in a text: words, phrases with their words, near groups."""
     match term:
+        case Or() if hyphenated(term):
+            yield term
         case And(parts) | Or(parts):
             for part in parts:
                 yield from _parts(part)
@@ -294,18 +303,19 @@ def _without_slop(term: Term) -> Term:
             return term
 
 
-def _shortest(tokens: Sequence[Token], holds: Callable[[int, int], bool]) -> int | None:
-    """How many words the shortest run of `tokens` has whose text `holds`: as every run does that one is part of."""
+def _shortest(words: Sequence[Unit], holds: Callable[[int, int], bool]) -> int | None:
+    """How many words the shortest run of `words` has whose text `holds`: as every run does that one is part of."""
     shortest: int | None = None
     last = 0
-    for first in range(len(tokens)):
+    for first in range(len(words)):
         last = max(last, first)
-        while not holds(tokens[first].start, tokens[last].end):
+        while not holds(words[first].start, words[last].end):
             last += 1
-            if last == len(tokens):
+            if last == len(words):
                 return shortest
-        words = last - first + 1
-        shortest = words if shortest is None else min(shortest, words)
+        # Places are half-words: see `words.Unit`.
+        length = (words[last].at - words[first].at + 1) // 2 + 1
+        shortest = length if shortest is None else min(shortest, length)
     return shortest
 
 

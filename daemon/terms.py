@@ -4,6 +4,7 @@
     "Black Sea"                    this phrase;  "prisoner exchange"~5  with up to five words between
     =Istanbul   ="Istanbul"        this form only;  this case too
     halt*                          every word that begins so
+    cease-fire                     "cease fire" or ceasefire
     title:hockey  content:(a b)    in this field alone
     (strike OR attack) AND pause   alternatives; AND and NOT look at the whole item
     prisoner exchange -Gaza        and not
@@ -15,19 +16,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from daemon.errors import ClaimwatchError
-from daemon.words import tokenise
+from daemon.words import chunks, joined, parts_of, words_of
 
 Field = Literal["title", "summary", "content"]
 FIELDS: tuple[Field, ...] = get_args(Field)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Word:
-    """One word. `exact` takes no inflection, `cased` minds the case, `prefix` takes every word that begins so."""
+    """One word, or one character of a script without spaces.
+
+    `exact` takes no inflection and minds accents, `cased` minds the case too, `prefix` takes every word that begins so.
+    """
 
     text: str
     exact: bool = False
@@ -35,14 +39,14 @@ class Word:
     prefix: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Phrase:
     """Words one after another, in this order."""
 
     words: tuple[Word, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Near:
     """Parts close together in one field, in any order; `within_words` None is the rule set's default."""
 
@@ -50,28 +54,28 @@ class Near:
     within_words: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class And:
     """Every part, anywhere in the item."""
 
     parts: tuple[Term, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Or:
     """Any part."""
 
     parts: tuple[Term, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Not:
     """The item holds this nowhere."""
 
     part: Term
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class In:
     """This part, in one field alone."""
 
@@ -90,8 +94,7 @@ class TermError(ClaimwatchError):
         self.column = column
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Piece(NamedTuple):
     kind: Literal["(", ")", "AND", "OR", "NOT", "field", "word", "phrase"]
     text: str
     column: int
@@ -284,16 +287,29 @@ class _Parser:
 
 def _leaf(piece: _Piece) -> Term:
     cased = piece.kind == "phrase" and piece.exact
-    tokens = tokenise(piece.text)
-    words = tuple(
-        Word(piece.text[token.start : token.end], piece.exact, cased, prefix=piece.prefix and token is tokens[-1])
-        for token in tokens
-    )
-    if not words:
+    spelt = [word for chunk in chunks(piece.text) for word in words_of(chunk)]
+    if not spelt:
         raise TermError(f"there is no word in {piece.text!r}", piece.column, "Only letters and digits are looked for.")
-    if piece.slop is not None:
-        return Near(words, within_words=len(words) + piece.slop)
-    return words[0] if len(words) == 1 else Phrase(words)
+    apart = [part for word in spelt for part in parts_of(word)]
+    ways = [apart]
+    if len(apart) > len(spelt):
+        whole = [one for word in spelt for one in _joined_or_parts(word)]
+        ways += [whole] if whole != apart else []
+    leaves = [_words_in_a_row([Word(word, piece.exact, cased) for word in way], piece) for way in ways]
+    return leaves[0] if len(leaves) == 1 else Or(tuple(leaves))
+
+
+def _joined_or_parts(word: str) -> list[str]:
+    whole = joined(word)
+    return parts_of(word) if whole is None else [whole]
+
+
+def _words_in_a_row(words: list[Word], piece: _Piece) -> Term:
+    if piece.prefix:
+        words[-1] = replace(words[-1], prefix=True)
+    if piece.slop is not None and len(words) > 1:
+        return Near(tuple(words), within_words=len(words) + piece.slop)
+    return words[0] if len(words) == 1 else Phrase(tuple(words))
 
 
 def _is_local(term: Term) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from daemon.compiling import entry
 from daemon.matching import Matcher
 from daemon.notation import written
 from daemon.rules import Rules, TermRule
@@ -148,10 +149,10 @@ def _words_of(rules: Rules) -> dict[Word, str]:
                 elif _can_be_judged(word.text):
                     found.setdefault(replace(word, cased=False), claim.id)
     for name in used:
-        for entry in rules.words[name]:
-            for token in tokenise(entry):
-                if _can_be_judged(text := entry[token.start : token.end]):
-                    found.setdefault(Word(text), f"the word list {name}")
+        for line in rules.words[name]:
+            for word in words_in(entry(line)):
+                if _can_be_judged(word.text):
+                    found.setdefault(replace(word, cased=False), f"the word list {name}")
     return found
 
 

@@ -4,11 +4,12 @@ read, and which may mean something else than their writer."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from daemon.errors import Problem
-from daemon.terms import TermError, parse_term, uncapitalised
+from daemon.soundness import read_term
+from daemon.terms import TermError, uncapitalised
 from daemon.yamlfiles import Where, YamlFile
 
 
@@ -20,18 +21,32 @@ def term_lines(block: str) -> Iterable[tuple[int, str]]:
             yield row, term
 
 
-def check_terms(file: YamlFile) -> None:
-    """Notes a problem at each term that can't be read, and where lines are no terms of their own."""
+def check_terms(file: YamlFile, lists: Mapping[str, Sequence[str]], within_words: int) -> None:
+    """Notes a problem at each term that can't be read or can't do its work, and where lines are no terms of their own.
+
+    `lists` are the word lists, `within_words` is how near is near where a term does not say so.
+    """
     for where in file.joined:
         if where[:1] == ("claims",) and where[2:] in (("terms",), ("never",)):
             message = f"{'.'.join(map(str, where))}: several lines without |"
             file.problem(where, message, f"Write {where[2]}: |, or the lines become one term.")
     for where, row, term in _terms_in(file):
         try:
-            parse_term(term)
+            read_term(term, _own_within(file, where) or within_words, lists)
         except TermError as error:
-            message = f"this term can't be read: {error.message}"
+            message = f"this term can't be used: {error.message}"
             file.problem_in_text(where, row, term, error.column, message, error.hint)
+
+
+def _own_within(file: YamlFile, where: Where) -> int | None:
+    """The `within:` of a term that is written with options, if it has a sound one."""
+    if where[-1:] != ("term",):
+        return None
+    mapping = file.values
+    for key in where[:-1]:
+        mapping = mapping[key]
+    within = mapping.get("within")
+    return int(within) if isinstance(within, str) and within.strip().isdecimal() else None
 
 
 def notes_on_terms(file: YamlFile) -> tuple[Problem, ...]:

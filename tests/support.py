@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ from daemon.delivery import Post
 from daemon.eventlog import EventLog
 from daemon.fetching import Changed, Fetcher, Outcome, open_fetcher
 from daemon.guard import GuardedTransport
+from daemon.inflection import inflect
 from daemon.items import Item, parse, split
 from daemon.mailing import Carrier, MaildirCarrier
+from daemon.matching import Matcher, compile_rules
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.service import Polled, Watch, after_reading
 from daemon.service import take_in as take_in_document
 from daemon.settings import load_templates, shipped
+from daemon.words import Forms
 
 NOW = datetime(2025, 3, 19, 12, 0, tzinfo=UTC)
 ADDRESS = "analyst@example.org"
@@ -78,6 +82,20 @@ def rules(*parts: FeedRule | ClaimRule | DigestRule, **fields: Any) -> Rules:
         return tuple(part for part in parts if isinstance(part, kind)) or (default,)
 
     return Rules(feeds=of(FeedRule, feed()), claims=of(ClaimRule, claim()), digests=of(DigestRule, digest()), **fields)
+
+
+def compiled(rule_set: Rules, before: Matcher | None = None) -> Matcher:
+    """The matcher of these rules; the dictionaries are asked here, without a process of their own."""
+    return compile_rules(rule_set, _forms_of, before)
+
+
+def _forms_of(words: Iterable[str]) -> Mapping[str, Forms]:
+    return {word: _forms_of_one(word) for word in words}
+
+
+@cache
+def _forms_of_one(word: str) -> Forms:
+    return inflect([word])[word]
 
 
 def rss(*items: Item, title: str = "The Gazette") -> bytes:

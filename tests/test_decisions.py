@@ -28,11 +28,11 @@ from daemon.events import (
 )
 from daemon.fetching import Changed
 from daemon.items import Item
-from daemon.matching import Matcher, compile_rules
+from daemon.matching import Matcher
 from daemon.service import Watch
-from tests.support import NOW, claim, item, move_on, rss, rules, take_in
+from tests.support import NOW, claim, compiled, item, move_on, rss, rules, take_in
 
-WATCH = compile_rules(rules(claim("pause", "pause"), claim("strike", "strike")))
+WATCH = compiled(rules(claim("pause", "pause"), claim("strike", "strike")))
 LATER = NOW + timedelta(hours=1)
 
 E = TypeVar("E")
@@ -472,13 +472,13 @@ def test_a_match_that_lapsed_comes_again_with_a_third_text(story: Story) -> None
 
 
 def test_content_alone_can_bear_on_a_claim() -> None:
-    story = Story(compile_rules(rules(claim("pause", "content:pause"))))
+    story = Story(compiled(rules(claim("pause", "content:pause"))))
     assert only(story.brings(item("Talks", content="A pause")), ClaimMatched).evidence[0].field == "content"
 
 
 def test_a_claim_that_is_no_longer_watched_does_not_lapse(story: Story) -> None:
     story.brings(item("A pause", guid="g"))
-    story.matcher = compile_rules(rules(claim("strike", "strike")))
+    story.matcher = compiled(rules(claim("strike", "strike")))
     assert told(story.brings(item("Talks", guid="g"))) == [("item_revised", "Talks")]
     story.matcher = WATCH
     assert told(story.brings(item("More talks", guid="g")))[1:] == [("match_lapsed", "")]

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from daemon.cli import app
 from daemon.demo import lay_out
 from daemon.errors import ClaimwatchError
-from daemon.matching import compile_rules
 from daemon.rules import ClaimRule, Rules
 from daemon.settings import load, shipped
+from tests.support import compiled
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = shipped("seeds") / "demo"
@@ -172,7 +172,7 @@ def _without_minus(claim: ClaimRule) -> ClaimRule:
 
 
 def _claims_of(rules: Rules, title: str) -> list[str]:
-    return [match.claim for match in compile_rules(rules).match(title=title, summary="")]
+    return [match.claim for match in compiled(rules).match(title=title, summary="")]
 
 
 def test_the_readme_shows_a_picture_that_is_sharp_and_small() -> None:

@@ -27,13 +27,20 @@ tables feedsfile chain
 complaints fields watchterms
 yamlfiles itemfiles
 eventlog
-databases
+databases lexicon
+children lexicon_child
 ── core: no network, disk, clock or randomness
 shortfalls
 explaining unheard
 decisions rendering trials
-notation matching digests
+matching digests notation
+soundness indexing
+compiling
+searching
+vocabulary
 terms items
+inflection
+commonwords english slavic stems
 words events
 rules
 claims
@@ -64,7 +71,8 @@ ONLY_IN = {
         "cli_demo",
         "completion",
     },
-    "lemminflect": {"words"},
+    "pymorphy3": {"slavic"},
+    "Stemmer": {"stems"},
 }
 
 PACKAGE = Path(daemon.__file__).parent
@@ -75,7 +83,7 @@ RANK = {
     if not line.startswith("──")
     for module in line.split()
 }
-CORE = {module for module, rank in RANK.items() if rank < RANK["databases"]}
+CORE = {module for module, rank in RANK.items() if rank < RANK["children"]}
 
 
 def imports_of(module: str) -> set[str]:

@@ -20,7 +20,6 @@ from daemon.cli import app
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog
 from daemon.fetching import Changed
-from daemon.matching import compile_rules
 from daemon.notation import written
 from daemon.projections import project
 from daemon.rules import Rules, TermRule
@@ -32,7 +31,7 @@ from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
 from daemon.trials import StoredItem, bars, changed_claims
 from daemon.unheard import listen, script_of
 from tests.databases import AnyDatabase
-from tests.support import NOW, claim, event_log, feed, item, move_on, rss, rules, take_in
+from tests.support import NOW, claim, compiled, event_log, feed, item, move_on, rss, rules, take_in
 
 FEEDS = """\
 feeds:
@@ -149,7 +148,8 @@ def unboxed(error: str) -> str:
 
 # ── a term, written ──────────────────────────────────────────────────────────────────────────────────────────────
 
-_NAMES = st.sampled_from(["halt", "Sea", "обмін", "U.S.", "п'ять", "AND", "or", "NOT"])
+_NAMES = st.sampled_from(["halt", "Sea", "обмін", "U.S.", "п'ять", "停", "AND", "or", "NOT"])
+_PLAIN = st.builds(Word, _NAMES)
 _EXACT = st.builds(Word, _NAMES, exact=st.just(True))
 _CASED = st.builds(Word, _NAMES, exact=st.just(True), cased=st.just(True))
 _BEGINNINGS = st.builds(Word, _NAMES, exact=st.booleans(), prefix=st.just(True)).filter(
@@ -157,18 +157,16 @@ _BEGINNINGS = st.builds(Word, _NAMES, exact=st.booleans(), prefix=st.just(True))
 )
 
 
-def _row(words: st.SearchStrategy[Word], least: int = 2) -> st.SearchStrategy[tuple[Word, ...]]:
-    return st.lists(words, min_size=least, max_size=3).map(tuple)
+def _row(words: st.SearchStrategy[Word]) -> st.SearchStrategy[tuple[Word, ...]]:
+    return st.lists(words, min_size=2, max_size=3).map(tuple)
 
 
-_PLAIN = st.builds(Word, _NAMES)
-_PHRASES = st.builds(Phrase, _row(_PLAIN) | _row(_CASED) | _row(_EXACT))
+_PHRASES = st.builds(Phrase, _row(_PLAIN) | _row(_CASED))
 _SLOPPY = st.builds(
-    lambda words, slop: Near(words, within_words=len(words) + slop),
-    _row(_PLAIN, 1) | _row(_CASED, 1),
-    st.integers(0, 9),
+    lambda words, slop: Near(words, within_words=len(words) + slop), _row(_PLAIN) | _row(_CASED), st.integers(0, 9)
 )
-_LEAVES: st.SearchStrategy[Term] = _PLAIN | _EXACT | _CASED | _BEGINNINGS | _PHRASES | _SLOPPY
+_HYPHENATED = st.sampled_from(["cease-fire", "=cease-fire", '="Cease-Fire"', "cease-fi*", "нац-рада"]).map(parse_term)
+_LEAVES: st.SearchStrategy[Term] = _PLAIN | _EXACT | _CASED | _BEGINNINGS | _PHRASES | _SLOPPY | _HYPHENATED
 
 
 def _several(parts: st.SearchStrategy[Term]) -> st.SearchStrategy[tuple[Term, ...]]:
@@ -284,6 +282,12 @@ def test_a_term_that_cannot_be_read_is_told_with_a_caret(desk: Desk, term: str, 
     done = desk.run("try", term)
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_a_term_that_would_match_nearly_everything_is_refused_here_too(desk: Desk) -> None:
+    done = desk.run("try", "the")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "'the' is in nearly every text\n    the\n    ^ " in done.stderr
 
 
 def test_a_small_or_is_noted(desk: Desk) -> None:
@@ -546,7 +550,7 @@ def reason(term: str | TermRule, texts: dict[str, str], never: str = "", words: 
     watched = replace(claim("a"), terms=(rule,), never=(TermRule(never),) if never else ())
     item = StoredItem("1", "gazette", texts.get("title", ""), texts.get("summary", ""), texts.get("content", ""))
     lists = {"pause": tuple(words)} if words else {}
-    (verdict,) = why_not(item, watched, rules(watched, words=lists), compile_rules)
+    (verdict,) = why_not(item, watched, rules(watched, words=lists), compiled)
     return f"met: {verdict.reason}" if verdict.met else verdict.reason
 
 
@@ -632,6 +636,22 @@ def test_what_a_claim_never_means_is_told_where_the_term_is_met() -> None:
     assert reason("prisoner", {"title": "A prisoner", "summary": "In Gaza"}, never="Gaza") == said
     assert (
         reason("prisoner", {"title": "Rain", "summary": "In Gaza"}, never="Gaza") == "prisoner is nowhere in the item"
+    )
+
+
+def test_nearness_is_measured_as_the_term_asks_for_it() -> None:
+    far = {"title": "Prisoner", "summary": "A long way to the exchange"}
+    assert reason(TermRule("prisoner exchange", across=True), far).startswith("met: ")
+    said = reason(TermRule("prisoner exchange", across=True, within_words=3), far)
+    assert said.startswith("both are there, but spread over 7 words of the title and summary; within 3 is asked")
+    said = reason(TermRule("俄乌 停火", within_words=4), {"title": "俄乌和平谈判后停火"})
+    assert said.startswith("both are there, but spread over 5 words of the title; within 4 is asked")
+
+
+def test_a_word_with_a_hyphen_is_one_word_to_its_reader() -> None:
+    assert reason("cease-fire", {"title": "Fire"}) == "cease-fire is nowhere in the item"
+    assert reason("cease-fire talks", {"title": "Ceasefire"}) == (
+        "cease-fire is there (title: Ceasefire); talks is nowhere in the item"
     )
 
 
@@ -725,7 +745,7 @@ def test_a_log_that_cannot_be_read_does_not_fail_a_check(tmp_path: Path) -> None
 def test_what_the_first_items_lack_is_looked_for_in_the_rest() -> None:
     watched = rules(claim("a", "rain", "snwo", "hockey", "sunn"))
     items = [StoredItem(str(at), "f", title, "") for at, title in enumerate(("Sun and snow", "Rain", "Snwo"))]
-    heard = listen(watched, items, compile_rules, lambda _word: False, words_of_items=1)
+    heard = listen(watched, items, compiled, lambda _word: False, words_of_items=1)
     assert heard.looked_at == 3
     assert [place.term.text for place in heard.terms] == ["hockey", "sunn"]
     assert [(one.word, one.near) for one in heard.words] == [("sunn", (("sun", 1),))]

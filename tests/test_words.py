@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.words import Token, fold, forms, tokenise
+from daemon.words import Token, fold, tokenise
 
 
 def words(text: str) -> list[str]:
@@ -68,7 +68,20 @@ def test_spans_reproduce_the_text_in_order_and_leave_no_letter_out(text: str) ->
         ("oﬃcer", "officer"),  # a ligature
         ("energy\u00ad", "energy"),
         ("ener\u00adgy", "energy"),
-        ("cafe\u0301", "café"),
+        ("cafe\u0301", "cafe"),
+        ("Zoé", "zoe"),
+        ("Müller", "muller"),
+        ("Wałęsa", "walesa"),
+        ("œuvre", "oeuvre"),
+        ("ёлка", "елка"),
+        ("за\u0301мок", "замок"),
+        ("Киї\u0301в", "київ"),
+        ("мой", "мой"),
+        ("мои\u0306", "мой"),
+        ("l’accord", "accord"),
+        ("dell'intesa", "intesa"),
+        ("O’Brien", "o'brien"),
+        ("don’t", "don't"),
         ("Russia's", "russia"),
         ("RUSSIA’S", "russia"),
         ("п’ять", "п'ять"),
@@ -94,79 +107,6 @@ def test_case_never_parts_words(word: str) -> None:
 
 def test_a_modifier_apostrophe_around_a_word_is_a_quote_and_no_letter_of_it() -> None:
     assert [token.form for token in tokenise("ʼpauseʼ")] == ["pause"]
-
-
-# ── inflection ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("word", "met"),
-    [
-        ("strike", "strike strikes striking struck Strike STRUCK"),
-        ("struck", "strike strikes striking struck"),
-        ("strikes", "strike strikes striking struck"),
-        ("prisoner", "prisoner prisoners Prisoner’s"),
-        ("prisoners", "prisoner prisoners"),
-        ("exchange", "exchange exchanges exchanged exchanging"),
-        ("halt", "halt halts halted halting"),
-        ("pausing", "pause pauses paused pausing"),
-        ("build", "build builds built building"),
-        ("building", "building buildings"),
-        ("agreed", "agree agrees agreed agreeing"),
-        ("organise", "organise organised organises organising"),
-        ("child", "child children"),
-        ("women", "woman women"),
-        ("criteria", "criterion criteria"),
-        ("ceasefire", "ceasefire ceasefires"),
-        ("said", "say says said saying"),
-        ("Zelensky", "Zelensky Zelensky's"),
-        ("Kyiv", "Kyiv KYIV Kyiv’s"),
-        ("oblast", "oblast oblasts"),
-        ("US", "US us"),
-        ("обмін", "обмін Обмін"),
-        ("F16", "F16 f16"),
-    ],
-)
-def test_a_word_meets_its_inflections(word: str, met: str) -> None:
-    missed = {form for form in met.split() if fold(form) not in forms(word)}
-    assert not missed, f"{word} should meet {sorted(missed)}"
-
-
-@pytest.mark.parametrize(
-    ("word", "unmet"),
-    [
-        ("prisoner", "prison prisons imprison imprisoned"),
-        ("prison", "prisoner prisoners imprisoned"),
-        ("Black", "blackout blackouts blackmail"),
-        ("building", "build builds built builder"),
-        ("builder", "build building"),
-        ("strike", "striker strikers stride string"),
-        ("exchange", "exchanger change changed"),
-        ("energy", "energetic energise"),
-        ("negotiate", "negotiation negotiator"),
-        ("agreement", "agree agreed"),
-        ("meeting", "meet met"),
-        ("Sea", "see season seat"),
-        ("group", "groupie grope"),
-        ("nuclear", "nucleus"),
-        ("обмін", "обміну обмен"),
-        ("US", "use uses used"),
-        ("Gaza", "gaze gazette"),
-    ],
-)
-def test_a_word_does_not_meet_its_derivations_nor_its_lookalikes(word: str, unmet: str) -> None:
-    met = {form for form in unmet.split() if fold(form) in forms(word)}
-    assert not met, f"{word} should not meet {sorted(met)}"
-
-
-@given(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8))
-def test_a_word_is_always_one_of_its_own_forms(word: str) -> None:
-    assert fold(word) in forms(word)
-
-
-@pytest.mark.parametrize("word", ["struck", "Prisoners", "zzyzx", "ceasefires", "обмін", "F16", "don’t"])
-def test_every_form_is_folded(word: str) -> None:
-    assert {fold(form) for form in forms(word)} == set(forms(word))
 
 
 @pytest.mark.parametrize(

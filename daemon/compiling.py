@@ -1,0 +1,124 @@
+"""From the tree that a person wrote to what is looked for: word lists put in, words numbered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from daemon.rules import TermRule
+from daemon.searching import All, Any, Axis, Close, Leaf, Local, Node, Row, Some, Within, Without
+from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
+from daemon.vocabulary import Vocabulary
+from daemon.words import fold
+
+_AXES = {"title": Axis.TITLE, "summary": Axis.SUMMARY, "content": Axis.CONTENT}
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledTerm:
+    """A term of a claim, ready to be looked for. `lists` are the word lists that it names, folded."""
+
+    claim: str
+    rule: TermRule
+    never: bool
+    node: Node
+    lists: frozenset[str]
+    reads_content: bool
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return _ACROSS if self.rule.across else _FIELDS
+
+
+_FIELDS = (Axis.TITLE, Axis.SUMMARY)
+_ACROSS = (Axis.ACROSS,)
+
+
+class Compiler:
+    """Makes nodes of trees, for one vocabulary and one set of word lists."""
+
+    def __init__(self, vocabulary: Vocabulary, words: Mapping[str, Sequence[str]]) -> None:
+        self._vocabulary = vocabulary
+        self._lists = {fold(name): (name, *entries) for name, entries in words.items()}
+        self._nodes: dict[str, Local] = {}
+        self._leaves: dict[int, Leaf] = {}
+        self._named: set[str] = set()
+        self._reads_content = False
+
+    def compiled(self, claim: str, rule: TermRule, within_words: int, *, never: bool = False) -> CompiledTerm:
+        """A term as a user wrote it, ready to be looked for. Raises TermError where it can't be read."""
+        self._named, self._reads_content = set(), False
+        node = self._node(parse_term(rule.text), 2 * ((rule.within_words or within_words) - 1))
+        return CompiledTerm(claim, rule, never, node, frozenset(self._named), self._reads_content)
+
+    def _node(self, term: Term, reach: int) -> Node:
+        match term:
+            case And(parts):
+                return All(tuple(self._node(part, reach) for part in parts))
+            case Or(parts):
+                nodes = tuple(self._node(part, reach) for part in parts)
+                local = tuple(node for node in nodes if isinstance(node, Local))
+                return Any(local) if len(local) == len(nodes) else Some(nodes)
+            case Not(part):
+                return Without(self._node(part, reach))
+            case In(field, part):
+                self._reads_content |= field == "content"
+                return Within(_AXES[field], self._node(part, reach))
+            case _:
+                return self._local(term, reach)
+
+    def _local(self, term: Term, reach: int) -> Local:
+        match term:
+            case Word(text, exact=False, prefix=False) if self._lists and fold(text) in self._lists:
+                return self._list(fold(text))
+            case Word():
+                return self._leaf(self._vocabulary.number(term))
+            case Phrase(words):
+                numbers = tuple(map(self._vocabulary.number, words))
+                return Row(numbers, tuple(map(self._vocabulary.width, numbers)))
+            case Near(parts, within_words):
+                own = reach if within_words is None else 2 * (within_words - 1)
+                return Close(tuple(self._local(part, reach) for part in parts), own)
+            case Or(parts):
+                return Any(tuple(self._local(part, reach) for part in parts))
+            case _:
+                raise AssertionError(f"{type(term).__name__} has no place in a text; the parser refuses it here")
+
+    def _leaf(self, number: int) -> Leaf:
+        # One object for one word: at 100,000 terms, those that share words are most of the memory.
+        leaf = self._leaves.get(number)
+        if leaf is None:
+            leaf = self._leaves[number] = Leaf(number)
+        return leaf
+
+    def _list(self, name: str) -> Local:
+        self._named.add(name)
+        if name not in self._nodes:
+            self._nodes[name] = self._any_of(map(entry, self._lists[name]))
+        return self._nodes[name]
+
+    def _any_of(self, terms: Iterable[Term]) -> Local:
+        words: set[int] = set()
+        others: list[Local] = []
+        for term in _alternatives(terms):
+            if isinstance(term, Word):
+                words.add(self._vocabulary.number(term))
+            else:
+                others.append(self._local(term, 0))
+        if words:
+            number = self._vocabulary.group(frozenset(words)) if len(words) > 1 else next(iter(words))
+            others.insert(0, self._leaf(number))
+        return others[0] if len(others) == 1 else Any(tuple(others))
+
+
+def entry(text: str) -> Term:
+    """A line of a word list as a term: its words in a row, `=word` and `word*` as in a term."""
+    return parse_term(text if text[:1] == "=" or text[-1:] == "*" else f'"{text}"')
+
+
+def _alternatives(terms: Iterable[Term]) -> Iterator[Term]:
+    for term in terms:
+        if isinstance(term, Or):
+            yield from _alternatives(term.parts)
+        else:
+            yield term

@@ -1,0 +1,56 @@
+"""The process that looks words up in the dictionaries of `daemon.inflection`, and ends: their memory ends with it.
+
+`daemon.lexicon` starts it. On stdin comes a JSON array of folded words, on stdout goes an `Answer` as JSON.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from daemon.inflection import inflect
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for the words that were asked: for the one at each place, `lists[list_of[place]]`.
+
+    A list is its forms, a line each: folding makes words with a space in them, and none with an end of line.
+    `by_stem` are the places of words that are also matched by stem.
+    """
+
+    lists: list[str]
+    list_of: list[int]
+    by_stem: list[int]
+
+
+def main() -> None:
+    """Answers once. Signals to the whole group are for the parent, which ends this one."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # It lives for seconds and drops next to nothing: looking for garbage would cost a fifth of its time.
+    gc.disable()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # What a library prints must not get into the answer.
+    os.dup2(2, 1)
+    # dumps, not dump: only the former is written in C.
+    answers.write(json.dumps(vars(answer(json.load(sys.stdin))), ensure_ascii=False))
+    answers.close()
+
+
+def answer(words: Sequence[str]) -> Answer:
+    """The forms of `words`, each list of forms once."""
+    found = inflect(words)
+    lists: dict[frozenset[str], int] = {}
+    list_of = [lists.setdefault(found[word].forms, len(lists)) for word in words]
+    by_stem = [place for place, word in enumerate(words) if found[word].by_stem]
+    return Answer(["\n".join(forms) for forms in lists], list_of, by_stem)
+
+
+if __name__ == "__main__":
+    main()
