@@ -71,6 +71,10 @@ class Index:
         if len(kept) < len(self.terms):
             self.terms = [term if number in kept else None for number, term in enumerate(self.terms)]
 
+    def lists_of(self, numbers: Iterable[int]) -> frozenset[str]:
+        """The word lists, folded, that these terms name."""
+        return frozenset[str]().union(*(term.lists for number in numbers if (term := self.terms[number])))
+
     @property
     def size(self) -> tuple[int, int]:
         """How many terms are in it, and how many numbers are used up by those that were dropped."""

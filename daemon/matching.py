@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from daemon.compiling import CompiledTerm, Compiler
 from daemon.events import Evidence
 from daemon.indexing import Index
 from daemon.rules import ClaimRule, Rules, TermRule
 from daemon.searching import Axis, Found, Reading
-from daemon.terms import FIELDS, And, In, Near, Not, Or, Term, Word, parse_term
+from daemon.terms import FIELDS, And, In, Near, Not, Or, Term, Word, parse_term, words_to_inflect
 from daemon.vocabulary import Inflect, Vocabulary
 from daemon.words import Spans, fold
 
@@ -86,27 +87,32 @@ def compile_rules(rules: Rules, inflect: Inflect, before: Matcher | None = None)
 
     With the matcher of the rules `before`, only the terms that are new or mean something else now are compiled.
     """
-    if before is None or not _is_akin(before, rules):
-        vocabulary = Vocabulary()
-        index = Index(vocabulary)
-        before = None
-    else:
-        vocabulary, index = before.vocabulary, before.index.copy()
-    compiler = Compiler(vocabulary, rules.words)
-    terms: dict[str, Sequence[int]] = {}
-    for claim in rules.watched_claims:
-        kept = _kept(before, claim, rules)
-        own: list[int] = []
-        for rule, never in _rules_of(claim):
-            number = kept.pop((rule, never), None)
-            if number is None:
-                number = index.put(compiler.compiled(claim.id, rule, rules.within_words, never=never))
-            own.append(number)
-        terms[claim.id] = own
-    index.keep(number for own in terms.values() for number in own)
-    vocabulary.fill(inflect)
+    base = before if before is not None and _is_akin(before, rules) else None
+    vocabulary = base.vocabulary if base else Vocabulary()
+    index = base.index.copy() if base else Index(vocabulary)
+    plan = _plan(base, rules)
+    lines = [line for name, lines in rules.words.items() for line in (name, *lines)]
+    lines += [term.rule.text for terms in plan.values() for term in terms if term.number is None]
+    vocabulary.learn({word for line in lines for word in words_to_inflect(line)}, inflect)
+    compiler = Compiler(vocabulary, rules.words, rules.within_words)
+    numbers = {
+        claim: [
+            index.put(compiler.compiled(claim, term.rule, never=term.never)) if term.number is None else term.number
+            for term in terms
+        ]
+        for claim, terms in plan.items()
+    }
+    index.keep(number for own in numbers.values() for number in own)
     index.complete()
-    return Matcher(rules, vocabulary, index, terms)
+    return Matcher(rules, vocabulary, index, numbers)
+
+
+class _Planned(NamedTuple):
+    """A term of a claim, and the number that it has already."""
+
+    rule: TermRule
+    never: bool
+    number: int | None
 
 
 def _is_akin(before: Matcher, rules: Rules) -> bool:
@@ -116,22 +122,35 @@ def _is_akin(before: Matcher, rules: Rules) -> bool:
     return old.within_words == rules.within_words and old.words.keys() == rules.words.keys() and dead <= alive
 
 
-def _rules_of(claim: ClaimRule) -> Iterator[tuple[TermRule, bool]]:
-    yield from ((rule, False) for rule in claim.terms)
-    yield from ((rule, True) for rule in claim.never)
+def _plan(base: Matcher | None, rules: Rules) -> dict[str, list[_Planned]]:
+    """The terms of each claim, with the numbers of those that mean what they meant before."""
+    if base is None:
+        return {claim.id: _new(claim) for claim in rules.watched_claims}
+    old_words = base.rules.words
+    changed = {fold(name) for name, lines in rules.words.items() if tuple(old_words[name]) != tuple(lines)}
+    old_claims = {claim.id: claim for claim in base.rules.watched_claims}
+    plan: dict[str, list[_Planned]] = {}
+    for claim in rules.watched_claims:
+        old = old_claims.get(claim.id)
+        terms = _new(claim)
+        if old is not None and changed.isdisjoint(base.index.lists_of(base.terms[claim.id])):
+            same = (old.terms, old.never) == (claim.terms, claim.never)
+            terms = _numbered(terms, base.terms[claim.id]) if same else _numbered_alike(terms, base, claim.id)
+        plan[claim.id] = terms
+    return plan
 
 
-def _kept(before: Matcher | None, claim: ClaimRule, rules: Rules) -> dict[tuple[TermRule, bool], int]:
-    """The numbers of the claim's terms that mean what they meant before."""
-    if before is None or claim.id not in before.terms:
-        return {}
-    changed = {fold(name) for name, words in rules.words.items() if tuple(before.rules.words[name]) != tuple(words)}
-    kept: dict[tuple[TermRule, bool], int] = {}
-    for number in before.terms[claim.id]:
-        term = before.index.terms[number]
-        if term is not None and changed.isdisjoint(term.lists):
-            kept[term.rule, term.never] = number
-    return kept
+def _new(claim: ClaimRule) -> list[_Planned]:
+    return [_Planned(rule, False, None) for rule in claim.terms] + [_Planned(rule, True, None) for rule in claim.never]
+
+
+def _numbered(terms: Iterable[_Planned], numbers: Iterable[int]) -> list[_Planned]:
+    return [term._replace(number=number) for term, number in zip(terms, numbers, strict=True)]
+
+
+def _numbered_alike(terms: Iterable[_Planned], base: Matcher, claim: str) -> list[_Planned]:
+    there = {(term.rule, term.never): number for number in base.terms[claim] if (term := base.index.terms[number])}
+    return [term._replace(number=there.pop((term.rule, term.never), None)) for term in terms]
 
 
 class _Telling:
@@ -170,7 +189,7 @@ class _Telling:
 
 def unused_word_lists(rules: Rules) -> tuple[str, ...]:
     """The names of word lists that stand in no term of any claim."""
-    terms = (parse_term(rule.text) for claim in rules.claims for rule, _ in _rules_of(claim))
+    terms = (parse_term(rule.text) for claim in rules.claims for rule in (*claim.terms, *claim.never))
     named = {fold(word.text) for term in terms for word in bare_words(term)}
     return tuple(name for name in rules.words if fold(name) not in named)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from daemon.errors import ClaimwatchError
-from daemon.words import chunks, joined, parts_of, words_of
+from daemon.words import chunks, fold, joined, parts_of, words_of
 
 Field = Literal["title", "summary", "content"]
 FIELDS: tuple[Field, ...] = get_args(Field)
@@ -135,6 +135,14 @@ def parse_term(text: str) -> Term:
             "a term of nothing but exclusions would match nearly everything", 1, "Add a word that must be there."
         )
     return term
+
+
+def words_to_inflect(text: str) -> Iterator[str]:
+    """The folded words of a line: all that its terms may ask the forms of, and a few more (OR, title)."""
+    for chunk in chunks(text):
+        for word in words_of(chunk):
+            yield from map(fold, _joined_or_parts(word))
+            yield from map(fold, parts_of(word))
 
 
 def uncapitalised(text: str) -> Iterator[tuple[str, int]]:

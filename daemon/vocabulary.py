@@ -43,7 +43,8 @@ class Vocabulary:
     def __init__(self) -> None:
         self.words: list[Word | None] = []
         """By number; None for a group."""
-        self._numbers: dict[Word, int] = {}
+        self._numbers: dict[Word | Forms, int] = {}
+        self._forms: dict[str, Forms] = {}
         self._groups: dict[frozenset[int], int] = {}
         self._groups_of: dict[int, Numbers] = {}
         self._members: dict[int, frozenset[int]] = {}
@@ -53,15 +54,22 @@ class Vocabulary:
         self._by_stem: dict[str, Numbers] = {}
         self._stem_heads: set[str] = set()
         self._prefix_lengths: tuple[int, ...] = ()
-        self._unfilled: list[int] = []
+
+    def learn(self, words: Iterable[str], inflect: Inflect) -> None:
+        """Looks up the forms of these folded words, which `number` goes by."""
+        if new := set(words) - self._forms.keys():
+            self._forms.update(inflect(new))
 
     def number(self, word: Word) -> int:
-        """The number of a word of a term."""
-        known = self._numbers.get(word)
+        """The number of a word of a term. Words of the same forms have the same: *attack* and *attacks*."""
+        key: Word | Forms = word
+        if not (word.exact or word.prefix):
+            key = self._forms.get(fold(word.text)) or Forms(frozenset({fold(word.text)}))
+        known = self._numbers.get(key)
         if known is None:
-            known = self._numbers[word] = len(self.words)
+            known = self._numbers[key] = len(self.words)
             self.words.append(word)
-            self._unfilled.append(known)
+            self._list(known, word, key)
         return known
 
     def group(self, numbers: frozenset[int]) -> int:
@@ -84,32 +92,21 @@ class Vocabulary:
         word = self.words[number]
         return 1 if word is not None and is_unspaced(word.text) else 2
 
-    def fill(self, inflect: Inflect) -> None:
-        """Looks up the forms of the words that were numbered since the last time."""
-        unfilled, self._unfilled = self._unfilled, []
-        words = [(number, self.words[number]) for number in unfilled]
-        inflected = {fold(word.text) for _, word in words if word and not (word.exact or word.prefix)}
-        forms = inflect(inflected) if inflected else {}
-        for number, word in words:
-            if word is not None:
-                self._fill(number, word, forms)
-        self._prefix_lengths = tuple(sorted({len(prefix) for prefix in self._by_prefix}))
-
-    def _fill(self, number: int, word: Word, forms: Mapping[str, Forms]) -> None:
+    def _list(self, number: int, word: Word, key: Word | Forms) -> None:
         alone = (number,)
         folded = fold(word.text)
-        if word.prefix:
-            _add(self._by_prefix, folded, alone)
-        elif word.exact:
-            # A cased word's key can't be one without case: see `_letters`.
-            _add(self._by_letters, spell(word.text) if word.cased else _letters(word.text), alone)
-        else:
-            found = forms.get(folded) or Forms(frozenset({folded}))
-            for form in found.forms:
+        if isinstance(key, Forms):
+            for form in key.forms:
                 _add(self._by_form, form, alone)
-            for stem in stems(folded) if found.by_stem else ():
+            for stem in stems(folded) if key.by_stem else ():
                 _add(self._by_stem, stem, alone)
                 self._stem_heads.add(folded[:STEM_HEAD])
+        elif word.prefix:
+            _add(self._by_prefix, folded, alone)
+            self._prefix_lengths = tuple(sorted({*self._prefix_lengths, len(folded)}))
+        else:
+            # A cased word's key can't be one without case: see `_letters`.
+            _add(self._by_letters, spell(word.text) if word.cased else _letters(word.text), alone)
 
     def met_by(self, word: str) -> Numbers:
         """The numbers that one word of a text meets, as it is written there."""
