@@ -1,12 +1,13 @@
 """Why a term did not meet an item: the first condition that failed, and the nearest it came.
 
-As in `explaining`, the matcher is asked about parts of the term: a few hundred questions for a usual item, and
-thousands where the distance between words is measured.
+As in `explaining`, the matcher is asked about parts of the term: dozens of questions for a usual item, and some
+more where the distance between words is measured.
 """
 
 from __future__ import annotations
 
 import difflib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,8 +19,8 @@ from daemon.terms import FIELDS, And, Field, In, Near, Not, Or, Phrase, Term, Wo
 from daemon.trials import StoredItem, bare_claim, matches_of
 from daemon.words import Unit, fold, tokenise, units
 
-MOST_WORDS_MEASURED = 2_000
-"""How long a text may be for the nearest pass to be measured: each word costs two questions."""
+MOST_WORDS_MEASURED = 5_000
+"""How long a text may be for the nearest pass to be measured: a question costs what its words cost."""
 _ANYWHERE = 1_000_000
 
 
@@ -304,19 +305,23 @@ def _without_slop(term: Term) -> Term:
 
 
 def _shortest(words: Sequence[Unit], holds: Callable[[int, int], bool]) -> int | None:
-    """How many words the shortest run of `words` has whose text `holds`: as every run does that one is part of."""
+    """How many words the shortest run of `words` has whose text `holds`: as every run does that one is part of.
+
+    Each shortest run is found by halving, in some twenty questions; a step for each word would take thousands.
+    """
     shortest: int | None = None
-    last = 0
-    for first in range(len(words)):
-        last = max(last, first)
-        while not holds(words[first].start, words[last].end):
-            last += 1
-            if last == len(words):
-                return shortest
+    first = 0
+    while True:
+        ends = range(first, len(words))
+        last = first + bisect_left(ends, True, key=lambda end: holds(words[first].start, words[end].end))
+        if last == len(words):
+            return shortest
+        starts = range(first, last + 1)
+        first += bisect_left(starts, True, key=lambda start: not holds(words[start].start, words[last].end)) - 1
         # Places are half-words: see `words.Unit`.
         length = (words[last].at - words[first].at + 1) // 2 + 1
         shortest = length if shortest is None else min(shortest, length)
-    return shortest
+        first += 1
 
 
 def _named(part: Term) -> str:

@@ -648,6 +648,15 @@ def test_nearness_is_measured_as_the_term_asks_for_it() -> None:
     assert said.startswith("both are there, but spread over 5 words of the title; within 4 is asked")
 
 
+def test_the_shortest_of_many_stretches_is_told() -> None:
+    text = "prisoner " + "far " * 40 + "exchange " + "far " * 20 + "prisoner " + "far " * 60 + "exchange"
+    said = reason("content:(prisoner exchange)", {"title": "Rain", "content": text})
+    assert said.startswith("both are there, but spread over 22 words of the content; within 12 is asked")
+    long = "prisoner " + "far " * 6_000 + "exchange"
+    said = reason("content:(prisoner exchange)", {"title": "Rain", "content": long})
+    assert said.startswith("both are there, but spread over more than 5,000 words of the content")
+
+
 def test_a_word_with_a_hyphen_is_one_word_to_its_reader() -> None:
     assert reason("cease-fire", {"title": "Fire"}) == "cease-fire is nowhere in the item"
     assert reason("cease-fire talks", {"title": "Ceasefire"}) == (
