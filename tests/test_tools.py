@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
@@ -19,6 +19,7 @@ from daemon.backtest import VirtualClock
 from daemon.cli import app
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog
+from daemon.explaining import Branch, Met, tree_of
 from daemon.fetching import Changed
 from daemon.notation import written
 from daemon.projections import project
@@ -28,7 +29,7 @@ from daemon.settings import load
 from daemon.shortfalls import why_not
 from daemon.storeditems import count_items, item_text, items_named, stored_items
 from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
-from daemon.trials import StoredItem, bars, changed_claims
+from daemon.trials import StoredItem, bars, changed_claims, matches_of
 from daemon.unheard import listen, script_of
 from tests.databases import AnyDatabase
 from tests.support import NOW, claim, compiled, event_log, feed, item, move_on, rss, rules, take_in
@@ -187,6 +188,7 @@ _TERMS: st.SearchStrategy[Term] = st.recursive(
 )
 
 
+@settings(max_examples=60)
 @given(_TERMS)
 def test_a_term_that_is_written_reads_back_as_itself(tree: Term) -> None:
     assert parse_term(written(tree)) == tree
@@ -704,6 +706,33 @@ def test_an_item_whose_name_says_too_little_is_not_guessed(desk: Desk) -> None:
     error = desk.run("explain", "--why-not", "hockey", "prisoner-exchange").exception
     assert isinstance(error, ClaimwatchError)
     assert error.message == "no item is called 'hockey'"
+
+
+_WORDS_OF_TEXTS = ("halt", "Sea", "обмін", "U.S.", "п'ять", "and", "停", "ceasefire", "cease-fire", "rain")
+_TEXTS = st.lists(st.sampled_from(_WORDS_OF_TEXTS), max_size=7).map(" ".join)
+
+
+@settings(max_examples=20, deadline=None)
+@given(_TERMS, _TEXTS, _TEXTS, st.booleans())
+def test_any_term_is_explained_as_the_matcher_has_it(tree: Term, title: str, content: str, across: bool) -> None:
+    rule = TermRule(written(tree), across=across, within_words=3)
+    watched = replace(claim("a"), terms=(rule,))
+    under = rules(watched, words={"halt": ("sea", "cease fire")})
+    text = StoredItem("1", "gazette", title, "Halt", content)
+    found = matches_of(compiled(under), text)
+    (verdict,) = why_not(text, watched, under, compiled)
+    assert verdict.met == bool(found)
+    assert verdict.met or verdict.reason
+    for match in found:
+        drawn = tree_of(rule, under, text, match.evidence, compiled)
+        placed = {(met.field, at) for met in _all_met(drawn) for at in range(met.start, met.end)}
+        assert {(one.field, start) for one in match.evidence for start, _ in one.spans} <= placed
+
+
+def _all_met(branch: Branch) -> Iterator[Met]:
+    yield from branch.met
+    for part in branch.parts:
+        yield from _all_met(part)
 
 
 # ── check ────────────────────────────────────────────────────────────────────────────────────────────────────────
