@@ -70,20 +70,38 @@ def listen(
     """What of the terms none of the items has. Words are gathered from the first `words_of_items` of them, and what is
     missing there is looked for in the rest."""
     places = tuple(TermPlace(claim.id, term) for claim in rules.watched_claims for term in claim.terms)
+    terms = _Missing(rules, [place.term for place in places], compile_rules)
     rest = iter(items)
     gathered: Counter[str] = Counter()
-    first = _gathering(islice(rest, words_of_items), gathered)
-    looked_at, silent = _unmet(_apart(rules, dict(enumerate(places))), first, compile_rules, to_the_end=True)
+    looked_at = 0
+    for item in _gathering(islice(rest, words_of_items), gathered):
+        looked_at += 1
+        terms.look_at(item)
     words = unheard_words(rules, _folded(gathered), compile_rules, known_word)
-    again: dict[int, TermPlace] = {at: places[at] for at in silent}
-    # Numbers below zero are words.
-    again |= {-1 - at: TermPlace("", TermRule(written(one.term))) for at, one in enumerate(words)}
-    more, silent = _unmet(_apart(rules, again), rest, compile_rules)
+    # A matcher of their own: the other one knows by now what each spelling is to it, which is most of the work.
+    also = _Missing(rules, [TermRule(written(one.term)) for one in words], compile_rules)
+    for item in rest:
+        looked_at += 1
+        terms.look_at(item)
+        also.look_at(item)
     return Silence(
-        looked_at=looked_at + more,
-        terms=tuple(places[at] for at in sorted(silent) if at >= 0),
-        words=tuple(one for at, one in enumerate(words) if -1 - at in silent),
+        looked_at=looked_at,
+        terms=tuple(places[at] for at in sorted(terms.silent)),
+        words=tuple(words[at] for at in sorted(also.silent)),
     )
+
+
+class _Missing:
+    """Terms of which some were met by no item so far: `silent` are their numbers."""
+
+    def __init__(self, rules: Rules, terms: Sequence[TermRule], compile_rules: Callable[[Rules], Matcher]) -> None:
+        self.silent = set(range(len(terms)))
+        claims = tuple(bare_claim(str(at), [term]) for at, term in enumerate(terms))
+        self._matcher = compile_rules(replace(rules, claims=claims)) if terms else None
+
+    def look_at(self, item: StoredItem) -> None:
+        if self.silent and self._matcher:
+            self.silent -= {int(match.claim) for match in matches_of(self._matcher, item)}
 
 
 def _gathering(items: Iterable[StoredItem], gathered: Counter[str]) -> Iterator[StoredItem]:
@@ -100,27 +118,6 @@ def _folded(gathered: Counter[str]) -> Counter[str]:
         for token in tokenise(spelling):
             heard[token.form] += count
     return heard
-
-
-def _apart(rules: Rules, places: Mapping[int, TermPlace]) -> Rules:
-    """A rule set in which each term is a claim of its own, named by its number."""
-    return replace(rules, claims=tuple(bare_claim(str(at), [place.term]) for at, place in places.items()))
-
-
-def _unmet(
-    rules: Rules, items: Iterable[StoredItem], compile_rules: Callable[[Rules], Matcher], *, to_the_end: bool = False
-) -> tuple[int, set[int]]:
-    """How many items were looked at, and which claims of `_apart` none of them meets."""
-    silent = {int(claim.id) for claim in rules.claims}
-    matcher = compile_rules(rules)
-    looked_at = 0
-    for item in items:
-        looked_at += 1
-        if silent:
-            silent -= {int(match.claim) for match in matches_of(matcher, item)}
-        elif not to_the_end:
-            break
-    return looked_at, silent
 
 
 def unheard_words(
