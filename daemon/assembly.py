@@ -90,6 +90,16 @@ def reading(config: Path | None, state: Path | None) -> Iterator[Installation]:
 
 
 @contextmanager
+def log_if_any(settings: Settings) -> Iterator[EventLog | None]:
+    """The log of these settings to read from; None where there is none yet."""
+    if not settings.database.has_log():
+        yield None
+        return
+    with _opened(settings) as installation:
+        yield installation.log
+
+
+@contextmanager
 def writing(config: Path | None, state: Path | None, command: str) -> Iterator[Installation]:
     """An installation to write to, as the log's one writer. Raises LogBusy where somebody else writes."""
     settings = load(config, state)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from daemon import __version__, cli_demo, cli_digest, cli_log, cli_setup, cli_watch, console
+from daemon import __version__, cli_demo, cli_digest, cli_log, cli_setup, cli_terms, cli_watch, console
 from daemon.cli_options import Config, Global, State
 from daemon.errors import ClaimwatchError, ConfigError
 
@@ -103,7 +103,10 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (app, "status", cli_watch.status),
     (app, "check", cli_watch.check),
     (app, "matches", cli_log.matches),
-    (app, "match", cli_log.match_command),
+    (app, "try", cli_terms.try_command),
+    (app, "diff", cli_terms.diff),
+    (app, "explain", cli_terms.explain),
+    (app, "match", cli_terms.match_command),
     (app, "backtest", cli_watch.backtest),
     (app, "init", cli_setup.init),
     (app, "schema", cli_setup.schema),

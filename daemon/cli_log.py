@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -19,9 +18,6 @@ from daemon.completion import claim_ids, event_kinds
 from daemon.digests import MatchToTell
 from daemon.eventlog import read
 from daemon.events import EVENT_TYPES, timestamp, timestamp_or_none
-from daemon.lexicon import forms_of
-from daemon.matching import Match, compile_rules
-from daemon.settings import load
 from daemon.yamlfiles import nearest
 
 FOLLOW_SECONDS = 0.5
@@ -126,43 +122,6 @@ def matches(
         for match in found:
             console.match_lines(match)
         console.err.print(console.counted(len(found), "match", "matches"))
-
-
-def match_command(
-    file: Annotated[
-        typer.FileBinaryRead, typer.Argument(metavar="FILE", help="JSON lines with id, title, summary; - reads stdin.")
-    ],
-    config: Config = None,
-    state: State = None,
-) -> None:
-    """Try the terms of feeds.yaml on items from a file; stores nothing. One JSON object a line comes out for each.
-
-    Example: `claimwatch match items.jsonl`
-    """
-    matcher = compile_rules(load(*given(config, state)).rules, forms_of)
-    broken = False
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line.decode())
-            texts = {field: str(item.get(field) or "") for field in ("title", "summary", "content")}
-        except (ValueError, AttributeError, RecursionError) as error:
-            typer.echo(f"{file.name}:{number}: no JSON object: {error}", err=True)
-            broken = True
-            continue
-        print_lines([{"id": item.get("id"), **_found(matcher.match(**texts, feed=str(item.get("feed") or "")))}])
-    if broken:
-        raise typer.Exit(1)
-
-
-def _found(found: Sequence[Match]) -> dict[str, Any]:
-    evidence = [
-        {"claim": match.claim, "term": one.term, "field": one.field, "spans": one.spans, "surface": one.surface}
-        for match in found
-        for one in match.evidence
-    ]
-    return {"claims": [match.claim for match in found], "matches": evidence}
 
 
 def _match_json(match: MatchToTell) -> dict[str, Any]:

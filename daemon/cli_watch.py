@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -11,20 +11,22 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon import assembly, console
+from daemon import assembly, console, console_terms, inquiries
 from daemon.assembly import Installation
 from daemon.backtest import Snapshot, Summary, snapshots_in
 from daemon.backtest import backtest as run_backtest
 from daemon.cli_options import AsJson, Config, State, given, moment, print_lines, print_recorded
 from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
+from daemon.errors import ClaimwatchError
 from daemon.events import DeliveryAccepted, Recorded, timestamp
 from daemon.fetching import Failed, Gone
+from daemon.inquiries import Listened
 from daemon.matching import unused_word_lists
 from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
 from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
-from daemon.settings import load
+from daemon.settings import Settings, load
 
 
 def run(config: Config = None, state: State = None) -> None:
@@ -145,12 +147,20 @@ def status(as_json: AsJson = False, config: Config = None, state: State = None) 
         console.status_screen(values)
 
 
-def check(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
+def check(
+    no_log: Annotated[
+        bool, typer.Option("--no-log", help="Look at the files alone, not at what the log holds.")
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
     """Check feeds.yaml and the seeds: every problem at once, with its place. Exit code 2 when there is one.
 
-    It also notes claims that no term watches, word lists that no term uses, and a small "or" that was meant as OR.
+    It also notes claims that no term watches, word lists that no term uses, and a small "or" that was meant as OR; and,
+    where there is a log of some days, terms that met none of its items in 90 days, and words that are likely a slip.
 
-    Example: `claimwatch check --config new-feeds.yaml`
+    Examples: `claimwatch check`, `claimwatch check --config new-feeds.yaml --no-log`
     """
     settings = load(*given(config, state))
     rules = settings.rules
@@ -161,21 +171,54 @@ def check(as_json: AsJson = False, config: Config = None, state: State = None) -
         "digests": len(rules.live_digests),
     }
     unused = unused_word_lists(rules)
+    heard = None if no_log else _listened(settings)
     if as_json:
         term_notes = [{"line": one.line, "column": one.column, "message": one.message} for one in settings.term_notes]
         notes = {"unwatched": settings.unwatched, "unused_words": unused, "term_notes": term_notes}
-        print_lines([{"file": str(settings.file), **counts, **notes}])
+        print_lines([{"file": str(settings.file), **counts, **notes, **_listened_json(heard)}])
         return
     feeds, claims, terms, digests = (console.counted(count, key.removesuffix("s")) for key, count in counts.items())
     typer.echo(f"{settings.file} is fine: {feeds}, {claims} with {terms}, {digests}")
-    for note in settings.term_notes:
+    for note in _notes(settings, unused, heard):
         typer.echo(f"note: {note}", err=True)
+
+
+def _notes(settings: Settings, unused: Sequence[str], heard: Listened | None) -> Iterator[str]:
+    yield from map(str, settings.term_notes)
     if settings.unwatched:
-        typer.echo(f"note: no term watches {', '.join(settings.unwatched)}", err=True)
+        yield f"no term watches {', '.join(settings.unwatched)}"
     if unused:
-        typer.echo(f"note: no term uses the word list {', '.join(unused)}", err=True)
-    if not rules.polled_feeds:
-        typer.echo("note: there is no feed to poll", err=True)
+        yield f"no term uses the word list {', '.join(unused)}"
+    if not settings.rules.polled_feeds:
+        yield "there is no feed to poll"
+    if heard:
+        yield from console_terms.silence_notes(heard)
+
+
+def _listened(settings: Settings) -> Listened | None:
+    """What the log never heard of the terms. A log that can't be read is told: the files are fine all the same."""
+    try:
+        with assembly.log_if_any(settings) as log:
+            if log is None:
+                return None
+            with log.reading() as connection:
+                return inquiries.listened(connection, settings.rules, console_terms.looking)
+    except ClaimwatchError as error:
+        typer.echo(f"note: the log can't be looked at: {error.message}", err=True)
+        return None
+
+
+def _listened_json(heard: Listened | None) -> dict[str, Any]:
+    if heard is None:
+        return {"items_looked_at": 0, "silent_terms": [], "unknown_words": []}
+    return {
+        "items_looked_at": heard.silence.looked_at,
+        "silent_terms": [{"claim": place.claim, "term": place.term.text} for place in heard.silence.terms],
+        "unknown_words": [
+            {"word": one.word, "where": one.where, "near": [{"word": word, "count": count} for word, count in one.near]}
+            for one in heard.silence.words
+        ],
+    }
 
 
 def backtest(

@@ -230,7 +230,7 @@ def _item_view(match: MatchToTell, feed: FeedRule | None, zone: ZoneInfo) -> Ite
     title = "(text taken out of the log)" if match.redacted else match.title or "(no title)"
     return ItemView(
         match=match.position,
-        title=tuple(_pieces(title, 0, len(title), _spans(match, "title") if title == match.title else ())),
+        title=tuple(marked(title, 0, len(title), _spans(match, "title") if title == match.title else ())),
         excerpt=tuple(_excerpt(match)),
         link=link,
         host=_host(link),
@@ -249,12 +249,16 @@ def _spans(match: MatchToTell, field: str) -> tuple[tuple[int, int], ...]:
 
 
 def _excerpt(match: MatchToTell) -> Iterator[Piece]:
-    """Up to EXCERPT_CHARACTERS of the text around the first mark: of the summary, or of the content if only it met."""
+    """An excerpt of the summary, or of the content if only it met."""
     text, spans = match.summary, _spans(match, "summary")
     if not spans and (in_content := _spans(match, "content")):
         text, spans = match.content, in_content
-    if match.redacted or text == match.title:
-        return
+    if not match.redacted and text != match.title:
+        yield from excerpt(text, spans)
+
+
+def excerpt(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[Piece]:
+    """Up to EXCERPT_CHARACTERS of `text` around the first of `spans`, which are in order, with each of them marked."""
     first = spans[0][0] if spans else 0
     start = 0
     if first >= EXCERPT_CHARACTERS * 2 // 3:
@@ -267,12 +271,13 @@ def _excerpt(match: MatchToTell) -> Iterator[Piece]:
         end = cut if cut > start else start + EXCERPT_CHARACTERS
     if start:
         yield Piece("… ")
-    yield from _pieces(text, start, end, spans)
+    yield from marked(text, start, end, spans)
     if end < len(text):
         yield Piece(" …")
 
 
-def _pieces(text: str, start: int, end: int, spans: Iterable[tuple[int, int]]) -> Iterator[Piece]:
+def marked(text: str, start: int, end: int, spans: Iterable[tuple[int, int]]) -> Iterator[Piece]:
+    """The characters `[start, end)` of `text`, with those of its spans marked that lie within."""
     at = start
     for first, last in _joined(text, spans):
         if first < at or last > end:

@@ -132,6 +132,16 @@ def matches_since(connection: Connection, claims: Sequence[str] | None, since: d
     return _to_tell(connection, condition)
 
 
+def lapsed_at(connection: Connection, match: int) -> datetime | None:
+    """When a match lapsed, if it did."""
+    return moment_or_none(connection.scalar(select(_match.c.lapsed_at).where(_match.c.position == match)))
+
+
+def match_of(connection: Connection, claim: str, item: str) -> int | None:
+    """The newest match of an item with a claim, by its position."""
+    return connection.scalar(select(func.max(_match.c.position)).where(_match.c.claim == claim, _match.c.item == item))
+
+
 def _to_tell(connection: Connection, condition: Any) -> list[MatchToTell]:
     query = (
         select(_match, _item.c.first_seen, _item.c.redacted)

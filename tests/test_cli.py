@@ -66,7 +66,7 @@ claims: {harbour-opens: {statement: The harbour opens again., made: 2025-03-19, 
 NEWS = (item("Prisoner exchange agreed", summary="Both sides say so."), item("Rain expected"))
 COMMANDS = (
     *("run", "poll", "deliver", "status", "check", "matches", "match", "backtest", "events", "verify", "rebuild"),
-    *("init", "schema"),
+    *("init", "schema", "try", "diff", "explain"),
     *("digest preview", "digest prepare", "digest show", "digest resend"),
 )
 
@@ -176,7 +176,7 @@ def test_no_help_shows_a_type_of_the_code(command: str) -> None:
 
 def test_the_help_lists_every_command() -> None:
     done = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
-    assert [name for name in ("digest", *COMMANDS[:13]) if f" {name} " not in done.stdout] == []
+    assert [name for name in ("digest", *COMMANDS[:16]) if f" {name} " not in done.stdout] == []
     assert "Exit codes: 0 fine, 1 something is wrong, 2 wrong usage or configuration." in done.stdout
 
 
@@ -312,7 +312,17 @@ def test_a_kind_that_there_is_not_is_answered_with_those_there_are(polled: Desk)
 # ── no log, no place, somebody else ──────────────────────────────────────────────────────────────────────────────
 
 
-READERS = ("status", "events", "verify", "matches", "digest show", "digest preview daily")
+READERS = (
+    "status",
+    "events",
+    "verify",
+    "matches",
+    "digest show",
+    "digest preview daily",
+    "try rain",
+    "diff",
+    "explain 4",
+)
 WRITERS = ("poll", "deliver", "rebuild", "digest prepare", "digest resend daily --to analyst@example.org", "run")
 
 

@@ -56,6 +56,8 @@ def process(*words: str | Path, **variables: str) -> str:
         ("claimwatch poll g", ["gazette", "globe"]),
         ("claimwatch poll gazette h", ["herald"]),
         ("claimwatch matches --claim ", ["prisoner-exchange", "black-sea-group"]),
+        ("claimwatch try rain --claim p", ["prisoner-exchange"]),
+        ("claimwatch explain --why-not rain b", ["black-sea-group"]),
         ("claimwatch digest preview ", ["daily", "weekly"]),
         ("claimwatch digest resend w", ["weekly"]),
         ("claimwatch digest prepare d", ["daily"]),

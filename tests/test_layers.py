@@ -10,8 +10,8 @@ import daemon
 LAYERS = """
 __main__
 cli
-cli_watch cli_log cli_digest cli_setup cli_demo
-cli_options scheduling completion starter demo
+cli_watch cli_log cli_terms cli_digest cli_setup cli_demo
+cli_options scheduling completion starter demo console_terms
 console assembly schemas
 backtest
 delivery
@@ -19,18 +19,21 @@ service
 parsing
 parser_child
 ── shell: touches the world
-mailing knowledge queries
+inquiries
+mailing knowledge queries storeditems
 projections locks fetching settings
 guard credentials
 tables feedsfile chain
 complaints fields watchterms
-yamlfiles
+yamlfiles itemfiles
 eventlog
 databases lexicon
 children lexicon_child
 ── core: no network, disk, clock or randomness
-decisions rendering
-matching digests
+shortfalls
+explaining unheard
+decisions rendering trials
+matching digests notation
 soundness indexing
 compiling
 searching
@@ -55,9 +58,19 @@ ONLY_IN = {
     "aiosmtplib": {"mailing"},
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "tables"},
-    "sqlalchemy": {"databases", "eventlog", "chain", "projections", "knowledge", "queries"},
+    "sqlalchemy": {"databases", "eventlog", "chain", "projections", "knowledge", "queries", "storeditems"},
     "yaml": {"yamlfiles"},
-    "typer": {"cli", "cli_options", "cli_watch", "cli_log", "cli_digest", "cli_setup", "cli_demo", "completion"},
+    "typer": {
+        "cli",
+        "cli_options",
+        "cli_watch",
+        "cli_log",
+        "cli_terms",
+        "cli_digest",
+        "cli_setup",
+        "cli_demo",
+        "completion",
+    },
     "pymorphy3": {"slavic"},
     "Stemmer": {"stems"},
 }
