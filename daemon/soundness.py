@@ -13,24 +13,29 @@ SHORTEST_PREFIX = 3
 """Letters: `th*` and `по*` begin a word of nearly every item."""
 
 
+class UselessTerm(TermError):
+    """A watch-term can be read, but can't do its work."""
+
+
 def read_term(text: str, within_words: int, lists: Mapping[str, Sequence[str]]) -> Term:
     """The tree of a watch-term that can match, and tells something by that.
 
-    `lists` are the word lists that it may name. Raises TermError, with the column and what to write instead.
+    `lists` are the word lists that it may name. Raises TermError, with the column and what to write instead: UselessTerm where it
+    can be read.
     """
     term = parse_term(text)
     folded = {fold(name): words for name, words in lists.items()}
     if (word := _everywhere(term, folded)) is not None:
-        raise TermError(_too_common(word, folded), _column(text, word), "Add a word that tells more, near it.")
+        raise UselessTerm(_too_common(word, folded), _column(text, word), "Add a word that tells more, near it.")
     for near in _nears(term):
         within = near.within_words or within_words
         if (least := _least_words(near)) > within:
             message = f"{least} words never stand within {within}"
-            raise TermError(message, 1, f"Write within: {least} or more for it, or join some words with AND.")
+            raise UselessTerm(message, 1, f"Write within: {least} or more for it, or join some words with AND.")
     if (excluded := _contradiction(term)) is not None:
         words = next(_words_in(excluded))
         message = "it excludes what it asks for, and can never match"
-        raise TermError(message, _last_column(text, words), "Take the exclusion out, or ask for something else.")
+        raise UselessTerm(message, _last_column(text, words), "Take the exclusion out, or ask for something else.")
     return term
 
 
@@ -65,12 +70,11 @@ def _everywhere(term: Term, lists: Mapping[str, Sequence[str]]) -> Word | None:
 
 def _is_common(word: Word, lists: Mapping[str, Sequence[str]]) -> bool:
     folded = fold(word.text)
-    spaced = not is_unspaced(word.text)
     if word.prefix:
-        return spaced and len(folded) < SHORTEST_PREFIX
+        return len(folded) < SHORTEST_PREFIX and not is_unspaced(word.text)
     if not word.exact and folded in lists:
         return any(everywhere_in(words) for words in lists[folded])
-    return (folded in COMMON and not word.cased) or (spaced and len(folded) < 2)
+    return folded in COMMON and not word.cased
 
 
 def _nears(term: Term) -> Iterator[Near]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from daemon.errors import Problem
-from daemon.soundness import read_term
+from daemon.soundness import UselessTerm, read_term
 from daemon.terms import TermError, uncapitalised
 from daemon.yamlfiles import Where, YamlFile
 
@@ -34,7 +34,8 @@ def check_terms(file: YamlFile, lists: Mapping[str, Sequence[str]], within_words
         try:
             read_term(term, _own_within(file, where) or within_words, lists)
         except TermError as error:
-            message = f"this term can't be used: {error.message}"
+            fault = "is of no use" if isinstance(error, UselessTerm) else "can't be read"
+            message = f"this term {fault}: {error.message}"
             file.problem_in_text(where, row, term, error.column, message, error.hint)
 
 
