@@ -18,11 +18,12 @@ from daemon.delivery import Post
 from daemon.digests import next_due
 from daemon.errors import ClaimwatchError, LogDamaged
 from daemon.eventlog import EventLog, Head, copy_events, head_of, last_of_kind
-from daemon.events import WatchStarted, WatchStopped, timestamp, timestamp_or_none
+from daemon.events import WatchStarted, WatchStopped
 from daemon.fetching import Fetcher, open_fetcher
 from daemon.guard import GuardedTransport
 from daemon.locks import Keep, holder_of, writer_lock
 from daemon.mailing import MaildirCarrier, carrier_for
+from daemon.moments import timestamp, timestamp_or_none
 from daemon.projections import first_difference, rebuild
 from daemon.service import Clock, SystemClock, Watch
 from daemon.settings import Settings, load

@@ -18,8 +18,9 @@ from daemon.cli_options import AsJson, Config, Since, State, given, print_lines,
 from daemon.completion import claim_ids, event_kinds
 from daemon.digests import MatchToTell
 from daemon.eventlog import read
-from daemon.events import EVENT_TYPES, timestamp, timestamp_or_none
+from daemon.events import EVENT_TYPES
 from daemon.matching import Match, compile_rules
+from daemon.moments import timestamp, timestamp_or_none
 from daemon.settings import load
 from daemon.yamlfiles import nearest
 

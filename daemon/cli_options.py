@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from daemon.errors import ClaimwatchError
-from daemon.events import Recorded, as_utc, timestamp, to_payload
+from daemon.events import Recorded, to_payload
+from daemon.moments import as_utc, timestamp
 
 Config = Annotated[
     Path | None,

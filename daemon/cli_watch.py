@@ -18,9 +18,10 @@ from daemon.backtest import backtest as run_backtest
 from daemon.cli_options import AsJson, Config, State, given, moment, print_lines, print_recorded
 from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
-from daemon.events import DeliveryAccepted, Recorded, timestamp
+from daemon.events import DeliveryAccepted, Recorded
 from daemon.fetching import Failed, Gone
 from daemon.matching import unused_word_lists
+from daemon.moments import timestamp
 from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
 from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules

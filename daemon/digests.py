@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 import idna
 from cronsim import CronSim
 
-from daemon.events import Coverage, Evidence, as_utc
+from daemon.events import Coverage, Evidence
+from daemon.moments import as_utc
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules
 
 EXCERPT_CHARACTERS = 320

@@ -32,10 +32,9 @@ from daemon.events import (
     Recorded,
     Redaction,
     from_payload,
-    parse_timestamp,
-    timestamp,
     to_payload,
 )
+from daemon.moments import parse_timestamp, timestamp
 from daemon.rules import canonical_json
 
 GENESIS = "0" * 64

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Row, delete, insert, select
 
 from daemon.decisions import KnownFeed, KnownItem
 from daemon.eventlog import version_of
-from daemon.events import moment_or_none, timestamp_or_none
 from daemon.items import Item
+from daemon.moments import moment_or_none, timestamp_or_none
 from daemon.tables import FeedRow, ItemRow, MatchRow, PollRow, RevisionRow, table_of
 
 _item, _revision, _match, _feed, _poll = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, PollRow))

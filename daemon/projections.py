@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, sel
 
 from daemon import events
 from daemon.eventlog import Transaction, read
-from daemon.events import Event, NewEvent, Recorded, timestamp, timestamp_or_none
+from daemon.events import Event, NewEvent, Recorded
+from daemon.moments import timestamp, timestamp_or_none
 from daemon.tables import (
     ClaimRow,
     DeliveryRow,

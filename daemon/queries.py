@@ -28,10 +28,8 @@ from daemon.events import (
     Span,
     WatchStarted,
     WatchStopped,
-    moment_or_none,
-    parse_timestamp,
-    timestamp,
 )
+from daemon.moments import moment_or_none, parse_timestamp, timestamp
 from daemon.tables import (
     ClaimRow,
     DeliveryRow,

@@ -46,12 +46,10 @@ from daemon.events import (
     Span,
     WatchStarted,
     WatchStopped,
-    as_utc,
     from_payload,
-    parse_timestamp,
-    timestamp,
     to_payload,
 )
+from daemon.moments import as_utc, parse_timestamp, timestamp
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, canonical_json, recipient_id
 from tests import support
 

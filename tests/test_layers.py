@@ -32,7 +32,7 @@ decisions rendering
 matching digests
 terms items
 words events
-rules
+moments rules
 claims
 errors
 """

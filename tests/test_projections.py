@@ -44,8 +44,8 @@ from daemon.events import (
     RulesChanged,
     WatchStarted,
     WatchStopped,
-    timestamp,
 )
+from daemon.moments import timestamp
 from daemon.projections import PROJECTIONS, project, record
 from daemon.rules import Rules
 from daemon.tables import PollRow, table_of
