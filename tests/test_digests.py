@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 
+from daemon.coverage import Coverage, FeedOutage, FeedTrouble, Span
 from daemon.digests import (
     MOST_MISSED,
     DigestView,
@@ -32,7 +33,7 @@ from daemon.digests import (
     next_due,
     standing,
 )
-from daemon.events import Coverage, Evidence, FeedOutage, FeedTrouble, Span
+from daemon.events import Evidence
 from daemon.items import one_line, squeeze
 from daemon.rendering import Rendered, addressed, pack, render, to_message, unpack
 from daemon.rules import DigestRule, Rules

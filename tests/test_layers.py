@@ -14,12 +14,12 @@ cli_watch cli_log cli_digest cli_setup cli_demo
 cli_options scheduling completion starter demo
 console assembly schemas
 backtest
-delivery
+delivery backfill
 service
 parsing
 parser_child
 ── shell: touches the world
-mailing knowledge queries
+mailing knowledge queries comparison
 projections locks fetching settings
 guard credentials
 tables feedsfile chain
@@ -28,11 +28,13 @@ yamlfiles
 eventlog
 databases
 ── core: no network, disk, clock or randomness
-decisions rendering
+rematching rendering
+decisions
 matching digests
 terms items
 words events
-moments rules
+coverage rules
+moments
 claims
 errors
 """
@@ -48,7 +50,7 @@ ONLY_IN = {
     "aiosmtplib": {"mailing"},
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "tables"},
-    "sqlalchemy": {"databases", "eventlog", "chain", "projections", "knowledge", "queries"},
+    "sqlalchemy": {"databases", "eventlog", "chain", "projections", "comparison", "knowledge", "queries"},
     "yaml": {"yamlfiles"},
     "typer": {"cli", "cli_options", "cli_watch", "cli_log", "cli_digest", "cli_setup", "cli_demo", "completion"},
     "lemminflect": {"words"},
