@@ -254,13 +254,13 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
                 {key: row[key] for key in ("id", "statement", "due", "terms", "matches", "last_match")}
                 for row in queries.claim_rows(connection)
             ],
-            "backfill": _backfill_values(connection),
             "feeds": [_plain(vars(feed)) for feed in queries.feed_health(connection)],
             "log": {
                 "database": str(installation.settings.database),
                 "events": head.position,
                 "head": head.chain,
                 **queries.counts(connection),
+                "backfill": _backfill_values(connection),
             },
         }
 

@@ -21,8 +21,8 @@ from daemon.projections import record
 from daemon.rematching import after_rematching
 from daemon.service import Watch
 
-FIRST_CHUNK, LARGEST_CHUNK = 25, 1_000
-"""Items. How many are right depends on how long they are, how many match, and the machine."""
+SMALLEST_CHUNK, FIRST_CHUNK, LARGEST_CHUNK = 10, 25, 1_000
+"""Items. How many are right depends on how long they are, how many match, and the machine; fewer cost more each."""
 CHUNK_SECONDS = 0.025
 """How long a chunk should take: a poll that waits for its turn meanwhile hardly notices."""
 
@@ -57,7 +57,7 @@ class Backfill:
         seconds = time.monotonic() - begun
         # By a half at most, up or down: one slow fsync is no reason to crawl.
         fit = min(max(CHUNK_SECONDS / max(seconds, 0.001), 0.5), 1.5)
-        self.chunk_items = min(max(int(self.chunk_items * fit), 1), LARGEST_CHUNK)
+        self.chunk_items = min(max(int(self.chunk_items * fit), SMALLEST_CHUNK), LARGEST_CHUNK)
         return progress
 
     def _advance(self) -> Progress | None:

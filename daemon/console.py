@@ -227,9 +227,7 @@ class Backfilling:
 def say_backfill(finished: BackfillFinished) -> None:
     """What new and changed terms made of what was stored."""
     claims, items = counted(len(finished.claims), "claim"), counted(finished.items, "stored item")
-    found = (
-        f"{counted(finished.matched, 'match', 'matches')} found, {finished.changed} changed, {finished.dropped} dropped"
-    )
+    found = f"{finished.matched} found, {finished.changed} changed, {finished.dropped} no longer made"
     err.print(f"new terms of {claims} matched against {items}: matches {found}")
 
 
@@ -332,7 +330,7 @@ def status_screen(status: dict[str, Any]) -> None:
         due, count = _due(datetime.fromisoformat(digest["next_due"]), digest["timezone"]), digest["recipients"]
         to = "the Maildir" if digest["via"] == "maildir" else counted(count, "recipient")
         out.print(f"next digest: {digest['name']}, {due}, to {to}")
-    if running := status["backfill"]:
+    if running := status["log"]["backfill"]:
         looked_at = f"{running['done']} of {counted(running['items'], 'item')}"
         named = ", ".join(running["claims"][:5]) + (", …" if len(running["claims"]) > 5 else "")
         out.print(f"matching new terms against what is stored: {looked_at} ({escape(named)})")
@@ -380,7 +378,8 @@ def match_lines(match: MatchToTell) -> None:
     """One match, for a person."""
     terms = "; ".join(dict.fromkeys(evidence.term for evidence in match.evidence))
     head = f" {_local(match.first_seen)} {match.feed}  "
-    out.print(Text.assemble((match.claim, "bold"), head, (f"match {match.position}", "dim")))
+    remark = "" if match.current else ", not by today's terms"
+    out.print(Text.assemble((match.claim, "bold"), head, (f"match {match.position}{remark}", "dim")))
     out.print(Text(f"  {match.title or match.summary[:120]}"))
     out.print(Text.assemble("  ", (terms, "dim"), f"  {match.link or ''}"))
 

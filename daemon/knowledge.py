@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from daemon.decisions import KnownFeed, KnownItem
 from daemon.eventlog import read_streams, version_of
-from daemon.events import ItemRedacted, ItemRevised, ItemSeen, evidence_from
+from daemon.events import ItemRedacted, evidence_from
 from daemon.items import Item
 from daemon.moments import moment_or_none, timestamp_or_none
 from daemon.rematching import MatchMade, StoredItem
@@ -214,17 +214,14 @@ def stored_items(connection: Connection, after: int, most: int) -> StoredItems:
     texts, matches = defaultdict(list), defaultdict(list)
     redacted: set[str] = set()
     for chunk in _chunks(row.id for row in rows):
-        for recorded in read_streams(connection, [f"item/{id}" for id in chunk], _OF_TEXTS):
+        for recorded in read_streams(connection, [f"item/{id}" for id in chunk]):
             if isinstance(recorded.event, ItemRedacted):
                 redacted.add(recorded.id)
             texts[recorded.id].append(recorded)
-        for match in connection.execute(select(_match).where(_match.c.item.in_(chunk)).order_by(_match.c.position)):
+        for match in connection.execute(select(_match).where(_match.c.item.in_(chunk))):
             matches[match.item].append(_match_made(match))
     items = [StoredItem(row.id, texts[row.id], matches[row.id]) for row in rows if row.id not in redacted]
     return StoredItems(items, len(rows), rows[-1].position if rows else None)
-
-
-_OF_TEXTS = (ItemSeen.kind, ItemRevised.kind, ItemRedacted.kind)
 
 
 def _match_made(row: Row[Any]) -> MatchMade:

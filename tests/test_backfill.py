@@ -23,7 +23,7 @@ from sqlalchemy import delete, select
 
 from daemon import knowledge, queries
 from daemon.assembly import rebuild_projections, verify
-from daemon.backfill import Backfill, Progress, catch_up, progress_in, waiting
+from daemon.backfill import SMALLEST_CHUNK, Backfill, Progress, catch_up, progress_in, waiting
 from daemon.backtest import VirtualClock
 from daemon.delivery import prepare_due
 from daemon.eventlog import EventLog, read
@@ -424,11 +424,11 @@ def test_rules_that_are_not_those_of_the_log_start_no_backfill(changed: World) -
     assert waiting(other) is None
 
 
-def test_a_chunk_grows_while_it_is_quick(changed: World) -> None:
+def test_a_chunk_has_as_many_items_as_its_time_allows(changed: World) -> None:
     backfill = changed.waits_for()
-    backfill.chunk_items = 2
+    backfill.chunk_items = 1
     backfill.advance()
-    assert 1 <= backfill.chunk_items <= 3
+    assert backfill.chunk_items == SMALLEST_CHUNK
 
 
 def test_an_item_whose_text_was_taken_out_is_left_as_it_is(changed: World) -> None:

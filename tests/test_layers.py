@@ -19,7 +19,8 @@ service
 parsing
 parser_child
 ── shell: touches the world
-mailing knowledge queries comparison
+mailing knowledge queries
+comparison
 projections locks fetching settings
 guard credentials
 tables feedsfile chain
