@@ -8,7 +8,7 @@ COVERAGE ?=
 MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
-.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-corpus test-package bench bench-hostile picture clean
+.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-corpus test-package bench bench-hostile bench-backfill picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ bench: $(VENV)/.dev ## what docs/benchmarks.md quotes (PostgreSQL's figures too,
 
 bench-hostile: $(VENV)/.dev ## how long hostile documents hold up the event loop (a few minutes)
 	$(BIN)/python -m benchmarks.hostile_loop
+
+bench-backfill: $(VENV)/.dev ## how fast stored items are matched against new terms, and what polls notice (three minutes)
+	$(BIN)/python -m benchmarks.backfill
 
 picture: $(VENV)/.run ## docs/digest.png: the demo's digest in a real browser
 	docs/picture.sh $(BIN)/claimwatch docs/digest.png
