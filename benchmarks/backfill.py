@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import itertools
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from tests.support import NOW, SHARED, feed
 
 ITEMS = 20_000
 IN_A_DOCUMENT = 500
-POLLS_ALONE_SECONDS, AT_MOST_SECONDS = 10, 60
+POLLS_ALONE_SECONDS, AT_MOST_SECONDS = 10, 30
 PAUSE_BETWEEN_POLLS_SECONDS = 0.2
 
 
@@ -76,7 +77,7 @@ def at_once(backfill: Backfill) -> None:
         if progress.finished:
             break
     seconds = time.perf_counter() - begun
-    print(f"{progress.done} items in {seconds:.1f} s: {progress.done / seconds:,.0f} items/s; matched={progress.finished.matched}")
+    print(f"at once: {progress.done / seconds:,.0f} items/s, {progress.done} items in {seconds:.1f} s")
     told("the writer's turn held for", holds)
 
 
@@ -114,10 +115,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         after = load(shipped("feeds.yaml"), Path(folder)).rules
         before = replace(after, claims=after.claims[:1])
+        with closing(EventLog(f"sqlite:///{folder}/filled.sqlite3")) as log:
+            log.create()
+            fill(log, before)
         for way in ("at once", "beside polls"):
+            shutil.copy(Path(folder) / "filled.sqlite3", Path(folder) / f"{way}.sqlite3")
             with closing(EventLog(f"sqlite:///{folder}/{way}.sqlite3")) as log:
-                log.create()
-                fill(log, before)
                 watch = Watch.over(log, after)
                 record_rules(watch)
                 backfill = waiting(watch)
