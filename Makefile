@@ -8,7 +8,8 @@ COVERAGE ?=
 MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
-.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-slow test-corpus test-package bench bench-hostile bench-matching picture clean
+.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-slow test-corpus test-package \
+	bench bench-hostile bench-matching bench-backfill picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +67,9 @@ bench-hostile: $(VENV)/.dev ## how long hostile documents hold up the event loop
 
 bench-matching: $(VENV)/.bench ## what matching costs, beside regular expressions, FTS5 and tantivy (needs the shared corpus; a quarter of an hour)
 	$(BIN)/python -m benchmarks.matching
+
+bench-backfill: $(VENV)/.dev ## how fast stored items are matched against new terms, and what polls notice (three minutes)
+	$(BIN)/python -m benchmarks.backfill
 
 picture: $(VENV)/.run ## docs/digest.png: the demo's digest in a real browser
 	docs/picture.sh $(BIN)/claimwatch docs/digest.png

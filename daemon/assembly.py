@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from daemon import queries
+from daemon.backfill import progress_in
 from daemon.chain import verify_chain
+from daemon.comparison import first_difference, outdated_table
 from daemon.databases import Connection
 from daemon.delivery import Post
 from daemon.digests import next_due
 from daemon.errors import ClaimwatchError, LogDamaged
 from daemon.eventlog import EventLog, Head, copy_events, head_of, last_of_kind
-from daemon.events import WatchStarted, WatchStopped, timestamp, timestamp_or_none
+from daemon.events import WatchStarted, WatchStopped
 from daemon.fetching import Fetcher, open_fetcher
 from daemon.guard import GuardedTransport
 from daemon.locks import Keep, holder_of, writer_lock
 from daemon.mailing import MaildirCarrier, carrier_for
-from daemon.projections import first_difference, rebuild
+from daemon.moments import timestamp, timestamp_or_none
+from daemon.projections import make_tables_anew, rebuild
 from daemon.service import Clock, SystemClock, Watch
 from daemon.settings import Settings, load
 
@@ -86,6 +89,7 @@ def reading(config: Path | None, state: Path | None) -> Iterator[Installation]:
     if other := _other_feeds_file(settings):
         logger.warning("action=other_feeds_file; this log belongs to %s, not to %s", other, settings.file.absolute())
     with _opened(settings) as installation:
+        _check_tables(installation.log)
         yield installation
 
 
@@ -100,8 +104,13 @@ def log_if_any(settings: Settings) -> Iterator[EventLog | None]:
 
 
 @contextmanager
-def writing(config: Path | None, state: Path | None, command: str) -> Iterator[Installation]:
-    """An installation to write to, as the log's one writer. Raises LogBusy where somebody else writes."""
+def writing(
+    config: Path | None, state: Path | None, command: str, *, any_tables: bool = False
+) -> Iterator[Installation]:
+    """An installation to write to, as the log's one writer. Raises LogBusy where somebody else writes.
+
+    `any_tables`: also where an older version made the tables besides the log, for a command that makes them anew.
+    """
     settings = load(config, state)
     try:
         settings.state.mkdir(parents=True, exist_ok=True)
@@ -112,7 +121,19 @@ def writing(config: Path | None, state: Path | None, command: str) -> Iterator[I
     with writer_lock(settings.database, command) as keep, _opened(settings, keep) as installation:
         _claim_for_feeds_file(settings)
         installation.log.create()
+        if not any_tables:
+            _check_tables(installation.log)
         yield installation
+
+
+def _check_tables(log: EventLog) -> None:
+    with log.reading() as connection:
+        outdated = outdated_table(connection)
+    if outdated:
+        raise ClaimwatchError(
+            f"the tables of this log were made by an older claimwatch: {outdated}",
+            hint="Run `claimwatch rebuild`: it makes them anew from the log, which stays as it is.",
+        )
 
 
 def _claim_for_feeds_file(settings: Settings) -> None:
@@ -205,6 +226,8 @@ def verify(log: EventLog) -> Head:
 def rebuild_projections(log: EventLog) -> int:
     """Makes the projections anew from the log, in one transaction; returns the number of events."""
     with log.transaction(SystemClock().now()) as transaction:
+        if outdated_table(transaction.connection):
+            make_tables_anew(transaction.connection)
         return rebuild(transaction.connection)
 
 
@@ -247,8 +270,14 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
                 "events": head.position,
                 "head": head.chain,
                 **queries.counts(connection),
+                "backfill": _backfill_values(connection),
             },
         }
+
+
+def _backfill_values(connection: Connection) -> dict[str, Any] | None:
+    progress = progress_in(connection)
+    return {"claims": progress.claims, "done": progress.done, "items": progress.items} if progress else None
 
 
 def _watch_words(connection: Connection, installation: Installation, clock: Clock) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 
 from daemon import knowledge, queries
+from daemon.backfill import Progress, catch_up
 from daemon.delivery import Post, deliver, next_due_time, prepare_due
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog
@@ -125,27 +126,32 @@ async def backtest(
     most_bytes: int,
     told: Callable[[Polled], None] = lambda _polled: None,
     mailed: Callable[[Recorded], None] = lambda _digest: None,
+    rematched: Callable[[Progress], None] = lambda _progress: None,
 ) -> Summary:
     """Polls each snapshot at its instant, in order over all feeds; digests due before it are sent first.
 
-    Snapshots that are not later than their feed's last poll in the log are passed over; with none left nothing is
-    appended. With `until`, the digests due up to it go out at the end. `told` hears of each poll, `mailed` of each
-    digest that was prepared or skipped.
+    Snapshots that are not later than their feed's last poll in the log are passed over; with none left, and the rules
+    as they were, nothing is appended. Where an earlier run had other rules, what it left is matched against these
+    first. With `until`, the digests due up to it go out at the end. `told` hears of each poll, `mailed` of each digest
+    that was prepared or skipped, `rematched` of each chunk of stored items that was matched again.
     """
     feeds = {feed.id: feed for feed in _archive_feeds(rules, snapshots)}
     rules = replace(rules, feeds=tuple(feeds.values()))
     with log.reading() as connection:
         polls = knowledge.poll_states(connection)
         awake = queries.last_awake(connection)
+        known = queries.recorded_rules(connection)
     todo = [snapshot for snapshot in snapshots if _is_wanted(snapshot, since, until, polls.get(snapshot.feed))]
     summary = Summary(len(feeds), matches=Counter({claim.id: 0 for claim in rules.watched_claims}))
-    if not todo:
+    moments = [moment for moment in (awake, todo[0].at if todo else None) if moment]
+    if not moments or not (todo or (known and known.sha256 != rules.sha256)):
         return summary
     # From where an earlier run ended, so that what fell due in between goes out at its own times.
-    clock = VirtualClock(min(awake, todo[0].at) if awake else todo[0].at)
+    clock = VirtualClock(min(moments))
     watch = Watch.over(log, rules, clock)
     transport = ArchiveTransport()
     record_rules(watch)
+    catch_up(watch, rematched)
     limits: dict[str, Any] = {"timeout_seconds": 60, "most_bytes": most_bytes, "host_pause_seconds": 0}
 
     def taken(polled: Polled) -> None:

@@ -12,7 +12,17 @@ from typing import Annotated
 import typer
 
 from daemon import assembly, console, queries
-from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded, write_file
+from daemon.cli_options import (
+    AsJson,
+    Config,
+    Since,
+    State,
+    given,
+    match_stored,
+    print_lines,
+    print_recorded,
+    write_file,
+)
 from daemon.completion import digest_names
 from daemon.delivery import prepare_due, prepare_now
 from daemon.delivery import preview as preview_digest
@@ -77,6 +87,7 @@ def prepare(
         if name:
             _known(name, installation)
         record_rules(watch)
+        match_stored(watch)
         recorded = prepare_now(watch, post, name) if name else prepare_due(watch, post)
     _say_prepared(recorded, as_json)
 
@@ -99,6 +110,7 @@ def resend(
         if recipient not in installation.settings.addresses:
             raise typer.BadParameter(f"{to} is no recipient of a digest in feeds.yaml")
         record_rules(installation.watch)
+        match_stored(installation.watch)
         recorded = prepare_again(installation.watch, installation.post, name, recipient, since)
     _say_prepared(recorded, as_json)
 

@@ -17,7 +17,8 @@ from daemon.cli_options import AsJson, Config, Since, State, given, print_lines,
 from daemon.completion import claim_ids, event_kinds
 from daemon.digests import MatchToTell
 from daemon.eventlog import read
-from daemon.events import EVENT_TYPES, timestamp, timestamp_or_none
+from daemon.events import EVENT_TYPES
+from daemon.moments import timestamp, timestamp_or_none
 from daemon.yamlfiles import nearest
 
 FOLLOW_SECONDS = 0.5
@@ -80,11 +81,11 @@ def verify(as_json: AsJson = False, config: Config = None, state: State = None) 
 
 
 def rebuild(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
-    """Make all tables anew from the log.
+    """Make all tables anew from the log, also those that an older version made.
 
     Example: `claimwatch rebuild && claimwatch verify`
     """
-    with assembly.writing(*given(config, state), "rebuild") as installation:
+    with assembly.writing(*given(config, state), "rebuild", any_tables=True) as installation:
         count = assembly.rebuild_projections(installation.log)
     if as_json:
         print_lines([{"events": count}])
@@ -100,12 +101,15 @@ def matches(
         ),
     ] = None,
     since: Since = None,
+    dropped: Annotated[
+        bool, typer.Option("--all", help="Also those that were made under earlier rules and not by today's.")
+    ] = False,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="A table for a spreadsheet on stdout.")] = False,
     config: Config = None,
     state: State = None,
 ) -> None:
-    """What was found, oldest first.
+    """What was found and today's rules still find, oldest first.
 
     Examples: `claimwatch matches --claim prisoner-exchange --since 30d`, `claimwatch matches --csv > matches.csv`
     """
@@ -113,7 +117,7 @@ def matches(
         known = {one.id for one in installation.settings.rules.claims} | queries.claim_ids(connection)
         if unknown := [one for one in claim or () if one not in known]:
             raise typer.BadParameter(f"there is no claim {unknown[0]}. {nearest(unknown[0], known)}")
-        found = queries.matches_since(connection, claim or None, since)
+        found = queries.matches_since(connection, claim or None, since, dropped=dropped)
     if as_json:
         print_lines(_match_json(match) for match in found)
     elif as_csv:
@@ -135,6 +139,8 @@ def _match_json(match: MatchToTell) -> dict[str, Any]:
         "first_seen": timestamp(match.first_seen),
         "already_there": match.already_there,
         "lapsed_at": timestamp_or_none(match.lapsed_at),
+        "retroactive": match.retroactive,
+        "current": match.current,
         "evidence": [asdict(one) for one in match.evidence],
     }
 

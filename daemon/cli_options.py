@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from daemon import console
+from daemon.backfill import catch_up
 from daemon.errors import ClaimwatchError
-from daemon.events import Recorded, as_utc, timestamp, to_payload
+from daemon.events import Recorded, to_payload
+from daemon.moments import as_utc, timestamp
+from daemon.service import Watch
 
 Config = Annotated[
     Path | None,
@@ -57,6 +62,12 @@ Since = Annotated[
     datetime | None,
     typer.Option("--since", parser=moment, metavar="TIME", help="Not before: 2025-03-18, 2025-03-18T15:00Z, 6h, 30d."),
 ]
+
+
+def match_stored(watch: Watch) -> None:
+    """Matches new and changed terms against what is stored, where the log waits for it; a bar shows how far it is."""
+    with closing(console.Backfilling()) as bar:
+        catch_up(watch, bar.told)
 
 
 def write_file(path: Path, text: str) -> None:

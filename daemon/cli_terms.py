@@ -14,10 +14,11 @@ import typer
 from daemon import assembly, console_terms, inquiries, storeditems
 from daemon.cli_options import AsJson, Config, Since, State, given, print_lines
 from daemon.completion import claim_ids
-from daemon.events import ClaimMatched, timestamp, timestamp_or_none
+from daemon.events import ClaimMatched
 from daemon.inquiries import Denial, Explanation
 from daemon.itemfiles import TEXTS, objects_in
 from daemon.matching import Match
+from daemon.moments import timestamp, timestamp_or_none
 from daemon.rules import ClaimRule, Rules
 from daemon.settings import load
 from daemon.terms import TermError, uncapitalised

@@ -15,14 +15,15 @@ from daemon import assembly, console, console_terms, inquiries
 from daemon.assembly import Installation
 from daemon.backtest import Snapshot, Summary, snapshots_in
 from daemon.backtest import backtest as run_backtest
-from daemon.cli_options import AsJson, Config, State, given, moment, print_lines, print_recorded
+from daemon.cli_options import AsJson, Config, State, given, match_stored, moment, print_lines, print_recorded
 from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
 from daemon.errors import ClaimwatchError
-from daemon.events import DeliveryAccepted, Recorded, timestamp
+from daemon.events import DeliveryAccepted, Recorded
 from daemon.fetching import Failed, Gone
 from daemon.inquiries import Listened
 from daemon.matching import unused_word_lists
+from daemon.moments import timestamp
 from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
 from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
@@ -68,6 +69,8 @@ def poll_command(
 ) -> None:
     """Poll one round now and stop. Exit code 1 when no feed could be reached.
 
+    Where terms are new or changed, what is stored is matched against them after the round.
+
     Examples: `claimwatch poll`, `claimwatch poll bbc-world ukrinform`, `claimwatch poll --due` (from cron)
     """
     with assembly.writing(*given(config, state), "poll") as installation:
@@ -87,6 +90,7 @@ def poll_command(
             report.end(results)
         finally:
             report.close()
+        match_stored(installation.watch)
     if as_json:
         print_lines(_polled_json(polled) for polled in results)
     if results and all(isinstance(polled.outcome, Failed | Gone) for polled in results):
@@ -238,7 +242,8 @@ def backtest(
     state: State = None,
 ) -> None:
     """What would I have been told? Replays archived feed snapshots in virtual time, through the code that polls and
-    delivers. The log is thrown away unless --state names a place for it; digests go to a Maildir there.
+    delivers. The log is thrown away unless --state names a place for it; digests go to a Maildir there. Over a log that
+    was kept, only later snapshots are replayed, and new terms also look at what it holds.
 
     It ends with sums and the subjects of the digests; with --json, in one line of sums alone.
 
@@ -277,4 +282,5 @@ async def _backtest(
             most_bytes=installation.settings.polling.most_bytes,
             told=replay.told,
             mailed=mailed,
+            rematched=replay.rematched,
         )

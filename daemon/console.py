@@ -21,10 +21,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from daemon import __version__
+from daemon import __version__, backfill
 from daemon.backtest import Snapshot, Summary
 from daemon.digests import MatchToTell, next_due
 from daemon.events import (
+    BackfillFinished,
     DeliveryAccepted,
     DeliveryDeferred,
     DeliveryRefused,
@@ -191,9 +192,43 @@ class Replay:
         """One snapshot was polled."""
         self._bar.advance(self._task)
 
+    def rematched(self, progress: backfill.Progress) -> None:
+        """More of what an earlier run left was matched against new terms."""
+        if progress.finished:
+            say_backfill(progress.finished)
+
     def close(self) -> None:
         """The backtest is over."""
         self._bar.stop()
+
+
+class Backfilling:
+    """Follows a backfill: a bar on a terminal, and a line in the end."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("matching what is stored"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        self._task: TaskID | None = None
+
+    def told(self, progress: backfill.Progress) -> None:
+        """One more chunk of items was looked at."""
+        if self._task is None:
+            self._task = self._bar.add_task("backfill")
+            self._bar.start()
+        self._bar.update(self._task, completed=progress.done, total=progress.items)
+        if progress.finished:
+            say_backfill(progress.finished)
+
+    def close(self) -> None:
+        """Gives the terminal back."""
+        self._bar.stop()
+
+
+def say_backfill(finished: BackfillFinished) -> None:
+    """What new and changed terms made of what was stored."""
+    claims, items = counted(len(finished.claims), "claim"), counted(finished.items, "stored item")
+    found = f"{finished.matched} found, {finished.changed} changed, {finished.dropped} no longer made"
+    err.print(f"new terms of {claims} matched against {items}: matches {found}")
 
 
 def backtest_screen(summary: Summary, digests: Iterable[Recorded]) -> None:
@@ -295,6 +330,10 @@ def status_screen(status: dict[str, Any]) -> None:
         due, count = _due(datetime.fromisoformat(digest["next_due"]), digest["timezone"]), digest["recipients"]
         to = "the Maildir" if digest["via"] == "maildir" else counted(count, "recipient")
         out.print(f"next digest: {digest['name']}, {due}, to {to}")
+    if running := status["log"]["backfill"]:
+        looked_at = f"{running['done']} of {counted(running['items'], 'item')}"
+        named = ", ".join(running["claims"][:5]) + (", …" if len(running["claims"]) > 5 else "")
+        out.print(f"matching new terms against what is stored: {looked_at} ({escape(named)})")
     for waiting in status["waiting"]:
         tries = f"{waiting['state']}, {counted(waiting['attempts'], 'attempt')}"
         out.print(f"[yellow]waiting[/]: {waiting['digest']} ({tries}) {escape(waiting['answer'])}")
@@ -339,7 +378,8 @@ def match_lines(match: MatchToTell) -> None:
     """One match, for a person."""
     terms = "; ".join(dict.fromkeys(evidence.term for evidence in match.evidence))
     head = f" {_local(match.first_seen)} {match.feed}  "
-    out.print(Text.assemble((match.claim, "bold"), head, (f"match {match.position}", "dim")))
+    remark = "" if match.current else ", not by today's terms"
+    out.print(Text.assemble((match.claim, "bold"), head, (f"match {match.position}{remark}", "dim")))
     out.print(Text(f"  {match.title or match.summary[:120]}"))
     out.print(Text.assemble("  ", (terms, "dim"), f"  {match.link or ''}"))
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from daemon.events import (
     ClaimMatched,
@@ -104,8 +104,8 @@ def after_change(
             standing, text = catalogue.revised(standing, item)
         window.add(standing.id)
         news.append(text)
-        claim_events, claims = _bearing(feed, standing, item, matcher)
-        news += claim_events
+        claim_events, claims = bearing(feed.id, standing, item, matcher)
+        news += [NewEvent(f"claim/{event.claim}", event) for event in claim_events]
         catalogue.put(replace(standing, claims=claims))
     gap = _gap(feed, window, met=bool(window & known_before), now=now)
     feed_events = _in_stream(f"feed/{feed.id}", feed.version, [*after_unchanged(feed), *rekeyed, *gap])
@@ -280,33 +280,44 @@ def _gap(feed: KnownFeed, window: set[str], *, met: bool, now: datetime) -> list
 # ── claims ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _bearing(
-    feed: KnownFeed, standing: KnownItem, item: Item, matcher: Matcher
-) -> tuple[list[NewEvent], frozenset[str]]:
-    """The claims that the item's present text bears on, and the events for those that begin or cease to."""
+class Text(Protocol):
+    """What terms look at: an item, or an event that holds its text."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+    @property
+    def content(self) -> str: ...
+
+
+def bearing(
+    feed: str, standing: KnownItem, text: Text, matcher: Matcher
+) -> tuple[list[ClaimMatched | MatchLapsed], frozenset[str]]:
+    """The claims that the item's present text bears on, and the events for those that begin or cease to.
+
+    `standing` is the item with this text's version, and the claims that the text before bore on.
+    """
     found = {
         match.claim: match
-        for match in matcher.match(feed=feed.id, title=item.title, summary=item.summary, content=item.content)
+        for match in matcher.match(feed=feed, title=text.title, summary=text.summary, content=text.content)
     }
-    news: list[NewEvent] = []
-    for claim, match in found.items():
-        if claim not in standing.claims:
-            matched = ClaimMatched(
-                claim=claim,
-                item=standing.id,
-                feed=feed.id,
-                item_version=standing.version,
-                rules=matcher.rules_sha256,
-                evidence=match.evidence,
-                already_there=standing.already_there,
-            )
-            news.append(NewEvent(f"claim/{claim}", matched))
-    news += [
-        NewEvent(f"claim/{claim}", MatchLapsed(claim, standing.id, standing.version))
-        for claim in sorted(standing.claims & matcher.claims - found.keys())
+    news: list[ClaimMatched | MatchLapsed] = [
+        ClaimMatched(
+            claim=claim,
+            item=standing.id,
+            feed=feed,
+            item_version=standing.version,
+            rules=matcher.rules_sha256,
+            evidence=match.evidence,
+            already_there=standing.already_there,
+        )
+        for claim, match in found.items()
+        if claim not in standing.claims
     ]
-    kept = standing.claims - matcher.claims
-    return news, kept | frozenset(found)
+    lapsed = sorted(standing.claims & matcher.claims - found.keys())
+    news += [MatchLapsed(claim, standing.id, standing.version) for claim in lapsed]
+    return news, (standing.claims - matcher.claims) | frozenset(found)
 
 
 def _in_stream(stream: str, version: int, events: Sequence[Event]) -> tuple[NewEvent, ...]:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daemon import queries
+from daemon.coverage import Coverage, FeedTrouble
 from daemon.databases import Connection
 from daemon.digests import DigestView, MatchToTell, compose, digest_id, due_times, message_id, next_due
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.eventlog import head_of
 from daemon.events import (
-    Coverage,
     DeliveryAccepted,
     DeliveryDeferred,
     DeliveryRefused,
@@ -28,7 +28,6 @@ from daemon.events import (
     DigestPrepared,
     DigestSkipped,
     Event,
-    FeedTrouble,
     NewEvent,
     Recorded,
 )

@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo
 import idna
 from cronsim import CronSim
 
-from daemon.events import Coverage, Evidence, as_utc
+from daemon.coverage import Coverage
+from daemon.events import Evidence
+from daemon.moments import as_utc
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules
 
 EXCERPT_CHARACTERS = 320
@@ -78,6 +80,8 @@ class MatchToTell:
     already_there: bool = False
     lapsed_at: datetime | None = None
     redacted: bool = False
+    retroactive: bool = False
+    current: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ class ItemView:
 
 @dataclass(frozen=True)
 class ClaimView:
-    """A claim with what came in for it: new items, and those that were already there at the feed's first poll."""
+    """A claim with what came in for it: new items, those that were already there at the feed's first poll, and those
+    that a new or changed term found in what was already here."""
 
     id: str
     statement: str
@@ -116,10 +121,16 @@ class ClaimView:
     standing: str
     news: tuple[ItemView, ...]
     already_there: tuple[ItemView, ...]
+    retroactive: tuple[ItemView, ...]
     feeds: int
 
     @property
     def count(self) -> int:
+        return self.came_in + len(self.retroactive)
+
+    @property
+    def came_in(self) -> int:
+        """What a feed brought since the last digest, new or not."""
         return len(self.news) + len(self.already_there)
 
 
@@ -143,6 +154,11 @@ class DigestView:
     @cached_property
     def items(self) -> int:
         return sum(claim.count for claim in self.claims)
+
+    @cached_property
+    def retroactive(self) -> int:
+        """How many of them were found in what was already here."""
+        return sum(len(claim.retroactive) for claim in self.claims)
 
 
 def compose(
@@ -175,7 +191,7 @@ def compose(
         id=id,
         due=due.astimezone(zone),
         missed=tuple(moment.astimezone(zone) for moment in missed),
-        claims=tuple(sorted((view for view in views if view.count), key=lambda view: -view.count)),
+        claims=tuple(sorted((view for view in views if view.count), key=lambda view: (-view.came_in, -view.count))),
         quiet=tuple(view for view in views if not view.count),
         coverage=coverage,
         zone=zone,
@@ -194,8 +210,9 @@ def _claim_view(claim: ClaimRule, items: Sequence[tuple[MatchToTell, ItemView]],
         made=claim.made,
         due=claim.due,
         standing=standing(claim, today),
-        news=tuple(view for match, view in items if not match.already_there),
-        already_there=tuple(view for match, view in items if match.already_there),
+        news=tuple(view for match, view in items if not match.already_there and not match.retroactive),
+        already_there=tuple(view for match, view in items if match.already_there and not match.retroactive),
+        retroactive=tuple(view for match, view in items if match.retroactive),
         feeds=len({match.feed for match, _ in items}),
     )
 

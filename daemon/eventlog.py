@@ -32,10 +32,9 @@ from daemon.events import (
     Recorded,
     Redaction,
     from_payload,
-    parse_timestamp,
-    timestamp,
     to_payload,
 )
+from daemon.moments import parse_timestamp, timestamp
 from daemon.rules import canonical_json
 
 GENESIS = "0" * 64
@@ -199,6 +198,18 @@ def read(
     while rows := connection.execute(query.where(EVENT.c.position > after)).all():
         yield from map(_recorded, rows)
         after = rows[-1].position
+
+
+def read_streams(connection: Connection, streams: Sequence[str]) -> list[Recorded]:
+    """All events of these streams (a few hundred at most), in order."""
+    rows = connection.execute(select(EVENT).where(EVENT.c.stream.in_(streams))).all()
+    # Sorted here: asked for the order, SQLite reads the whole log by position instead of the streams by their index.
+    return sorted(map(_recorded, rows), key=lambda recorded: recorded.position)
+
+
+def last_position_of(connection: Connection, kind: str) -> int:
+    """The position of the newest event of a kind; 0 when there is none."""
+    return connection.scalar(select(func.max(EVENT.c.position)).where(EVENT.c.kind == kind)) or 0
 
 
 def last_of_kind(connection: Connection, kind: str) -> Recorded | None:

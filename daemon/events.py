@@ -7,43 +7,15 @@ lives for years. An unknown kind, a missing field or an extra one is an error; n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from daemon.coverage import Coverage
 from daemon.errors import LogDamaged, UnknownKind
+from daemon.moments import Moment
 from daemon.rules import Rules, Stance, canonical_json
-
-
-def timestamp(moment: datetime) -> str:
-    """ISO-8601 in UTC with six decimals, so that text sorts as time does: `2025-03-18T15:04:05.000000Z`."""
-    return as_utc(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-
-
-def as_utc(moment: datetime) -> datetime:
-    """The moment in UTC. Raises ValueError for a time without a zone: nobody could say when that was."""
-    if moment.tzinfo:
-        return moment.astimezone(UTC)
-    raise ValueError(f"a time without a zone: {moment!r}")
-
-
-def parse_timestamp(text: str) -> datetime:
-    """The moment behind a stored timestamp."""
-    return as_utc(datetime.fromisoformat(text))
-
-
-def moment_or_none(text: str | None) -> datetime | None:
-    """The moment behind a column that may be empty."""
-    return parse_timestamp(text) if text else None
-
-
-def timestamp_or_none(moment: datetime | None) -> str | None:
-    """What such a column holds."""
-    return timestamp(moment) if moment else None
-
-
-Moment = Annotated[datetime, AfterValidator(as_utc), PlainSerializer(timestamp)]
 
 
 class Event(Protocol):
@@ -90,11 +62,34 @@ class WatchStopped:
 @_kind
 @dataclass(frozen=True)
 class RulesChanged:
-    """The whole rule set as it stands from here on."""
+    """The whole rule set as it stands from here on.
+
+    `rematch` are the claims whose terms are new or changed, or were not yet matched against what was here when the
+    rules changed again: they are matched against every stored item, up to the next `backfill_finished`.
+    """
 
     kind: ClassVar[str] = "rules_changed"
     sha256: str
     rules: Rules
+    rematch: tuple[str, ...] = ()
+
+
+@_kind
+@dataclass(frozen=True)
+class BackfillFinished:
+    """Every stored item was matched against the claims that the last `rules_changed` names in `rematch`.
+
+    Of `items` looked at, `matched` brought a match that was not there, `changed` have one on other words or another
+    text than before, and `dropped` are matches that today's rules no longer make.
+    """
+
+    kind: ClassVar[str] = "backfill_finished"
+    rules: str
+    claims: tuple[str, ...]
+    items: int
+    matched: int
+    changed: int
+    dropped: int
 
 
 # ── items ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -179,7 +174,8 @@ class Evidence:
 class ClaimMatched:
     """An item bears on a claim: one match, whose id is this event's position.
 
-    `item_version` is the version in the item's stream whose text the spans point into.
+    `item_version` is the version in the item's stream whose text the spans point into; `retroactive` says that it was
+    found by a backfill, in an item that was here before the claim had these terms.
     """
 
     kind: ClassVar[str] = "claim_matched"
@@ -190,17 +186,39 @@ class ClaimMatched:
     rules: str
     evidence: tuple[Evidence, ...]
     already_there: bool = False
+    retroactive: bool = False
+
+
+@_kind
+@dataclass(frozen=True)
+class MatchReviewed:
+    """What rules of a later day make of a match that was there: on which text of the item, and by which words.
+
+    Without evidence they do not make it. `match` is the position of its `claim_matched`.
+    """
+
+    kind: ClassVar[str] = "match_reviewed"
+    match: int
+    claim: str
+    item: str
+    item_version: int
+    rules: str
+    evidence: tuple[Evidence, ...]
 
 
 @_kind
 @dataclass(frozen=True)
 class MatchLapsed:
-    """The item was changed by its publisher so that it no longer bears on the claim."""
+    """The item was changed by its publisher so that it no longer bears on the claim.
+
+    It ends matches on texts before `item_version`; `changed_at` is when that text came, where a backfill found it out.
+    """
 
     kind: ClassVar[str] = "match_lapsed"
     claim: str
     item: str
     item_version: int
+    changed_at: Moment | None = None
 
 
 # ── feeds ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,52 +277,6 @@ class GapSuspected:
 
 
 # ── digests and deliveries ───────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class FeedTrouble:
-    """A feed that was not readable at the end of a digest's span: since when, why, and what can be done."""
-
-    feed: str
-    state: Literal["failing", "gone", "never polled"]
-    since: Moment | None
-    reason: str
-    hint: str
-
-
-@dataclass(frozen=True)
-class Span:
-    """A stretch of time."""
-
-    start: Moment
-    end: Moment
-
-
-@dataclass(frozen=True)
-class FeedOutage:
-    """A stretch in which a feed could not be read, and which is over."""
-
-    feed: str
-    start: Moment
-    end: Moment
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """What was really watched between `since` and `until`.
-
-    `feeds` were to be polled and `feeds_read` of them were readable at the end; `recovered` failed in between and came
-    back; `asleep` are the stretches in which the watch was down; `gaps` are the feeds with a suspected gap, by name.
-    """
-
-    since: Moment | None
-    until: Moment
-    feeds: int
-    feeds_read: int
-    troubles: tuple[FeedTrouble, ...]
-    asleep: tuple[Span, ...]
-    gaps: tuple[str, ...]
-    recovered: tuple[FeedOutage, ...] = ()
 
 
 @_kind
@@ -442,6 +414,14 @@ def from_payload(kind: str, payload: bytes, *, position: int = 0) -> Event:
             hint="Run `claimwatch verify`; restore the log from a backup if it names this event too.",
         ) from error
     return event
+
+
+def evidence_from(stored: str) -> tuple[Evidence, ...]:
+    """The evidence behind a column that holds it as JSON."""
+    return _EVIDENCE.validate_json(stored)
+
+
+_EVIDENCE: TypeAdapter[tuple[Evidence, ...]] = TypeAdapter(tuple[Evidence, ...])
 
 
 def _adapter(kind: str) -> TypeAdapter[Any]:

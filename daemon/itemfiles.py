@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from daemon.events import as_utc
+from daemon.moments import as_utc
 from daemon.trials import StoredItem
 
 TEXTS = ("title", "summary", "content")

@@ -1,4 +1,8 @@
-"""What is known when a feed's answer comes in: the poll cache, the feed, and those of its items that may be meant."""
+"""What decisions start from.
+
+When a feed's answer comes in: the poll cache, the feed, and those of its items that may be meant. In a backfill: stored
+items with all their texts and matches, and how far it is.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from daemon.decisions import KnownFeed, KnownItem
-from daemon.eventlog import version_of
-from daemon.events import moment_or_none, timestamp_or_none
+from daemon.eventlog import read_streams, version_of
+from daemon.events import ItemRedacted, evidence_from
 from daemon.items import Item
-from daemon.tables import FeedRow, ItemRow, MatchRow, PollRow, RevisionRow, table_of
+from daemon.moments import moment_or_none, timestamp_or_none
+from daemon.rematching import MatchMade, StoredItem
+from daemon.tables import BackfillRow, FeedRow, ItemRow, MatchRow, PollRow, RevisionRow, table_of
 
-_item, _revision, _match, _feed, _poll = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, PollRow))
+_item, _revision, _match, _feed = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow))
+_poll, _backfill = map(table_of, (PollRow, BackfillRow))
 _CHUNK = 400
 """Values in one IN (…): SQLite takes 32,766 parameters, and older ones 999."""
 
@@ -136,8 +143,8 @@ def known_items(connection: Connection, feed: str, items: Sequence[Item]) -> lis
         rows += connection.execute(select(_item).where(_item.c.id.in_(chunk))).all()
         for revision in connection.execute(select(_revision).where(_revision.c.item.in_(chunk))):
             revisions[revision.item].append(revision)
-        current = _match.c.item.in_(chunk) & _match.c.lapsed_at.is_(None)
-        for match in connection.execute(select(_match.c.item, _match.c.claim).where(current)):
+        standing = _match.c.item.in_(chunk) & _match.c.lapsed_at.is_(None) & _match.c.current
+        for match in connection.execute(select(_match.c.item, _match.c.claim).where(standing)):
             claims[match.item].add(match.claim)
     # The oldest first: where two items share a link, it is the older one's.
     rows.sort(key=lambda row: row.position)
@@ -161,3 +168,88 @@ def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
     ordered = sorted(values)
     for at in range(0, len(ordered), _CHUNK):
         yield ordered[at : at + _CHUNK]
+
+
+# ── what a backfill looks at ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class BackfillState:
+    """How far a backfill is: see `tables.BackfillRow`."""
+
+    item_position: int = 0
+    items: int = 0
+
+
+def backfill_state(connection: Connection, rules_position: int) -> BackfillState:
+    """How far the backfill is that the `rules_changed` at this position asks for."""
+    row = connection.execute(select(_backfill).where(_backfill.c.rules_position == rules_position)).first()
+    return BackfillState(row.item_position, row.items) if row else BackfillState()
+
+
+def keep_backfill_state(connection: Connection, rules_position: int, state: BackfillState | None) -> None:
+    """Writes how far a backfill is, in place of all that was known of any; None for one that is done."""
+    connection.execute(delete(_backfill))
+    if state:
+        values = {"item_position": state.item_position, "items": state.items}
+        connection.execute(insert(_backfill).values(rules_position=rules_position, **values))
+
+
+@dataclass(frozen=True)
+class StoredItems:
+    """Some items in order, and the position of the last one, wherever it comes from; None when there is no more."""
+
+    items: Sequence[StoredItem]
+    count: int
+    last_position: int | None
+
+
+def stored_items(connection: Connection, after: int, most: int) -> StoredItems:
+    """The items first seen after a position, in order, at most so many, with all their texts and matches.
+
+    One whose text was ever taken out of the log is counted and left out: nobody can say what it matched.
+    """
+    query = select(_item.c.id, _item.c.position).where(_item.c.position > after).order_by(_item.c.position).limit(most)
+    rows = connection.execute(query).all()
+    texts, matches = defaultdict(list), defaultdict(list)
+    redacted: set[str] = set()
+    for chunk in _chunks(row.id for row in rows):
+        for recorded in read_streams(connection, [f"item/{id}" for id in chunk]):
+            if isinstance(recorded.event, ItemRedacted):
+                redacted.add(recorded.id)
+            texts[recorded.id].append(recorded)
+        for match in connection.execute(select(_match).where(_match.c.item.in_(chunk))):
+            matches[match.item].append(_match_made(match))
+    items = [StoredItem(row.id, texts[row.id], matches[row.id]) for row in rows if row.id not in redacted]
+    return StoredItems(items, len(rows), rows[-1].position if rows else None)
+
+
+def _match_made(row: Row[Any]) -> MatchMade:
+    return MatchMade(
+        position=row.position,
+        claim=row.claim,
+        item_version=row.item_version,
+        evidence=evidence_from(row.evidence),
+        current=row.current,
+        lapsed_at=moment_or_none(row.lapsed_at),
+    )
+
+
+@dataclass(frozen=True)
+class Rematched:
+    """What a backfill came to, in matches: new ones, those that stand otherwise than before, those no longer made."""
+
+    matched: int
+    changed: int
+    dropped: int
+
+
+def rematched_since(connection: Connection, rules_position: int) -> Rematched:
+    """What was found since the rules changed at this position, however often it was interrupted."""
+    new = _match.c.retroactive & (_match.c.position > rules_position)
+    reviewed = _match.c.reviewed > rules_position
+
+    def count(condition: Any) -> int:
+        return connection.scalar(select(func.count()).select_from(_match).where(condition)) or 0
+
+    return Rematched(count(new), count(reviewed & _match.c.current), count(reviewed & ~_match.c.current))

@@ -7,7 +7,7 @@ thrown away at any time and come back the same, row for row.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, singledispatch
 from typing import Any
 
@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, sel
 
 from daemon import events
 from daemon.eventlog import Transaction, read
-from daemon.events import Event, NewEvent, Recorded, timestamp, timestamp_or_none
+from daemon.events import Event, NewEvent, Recorded
+from daemon.moments import timestamp, timestamp_or_none
 from daemon.tables import (
     ClaimRow,
     DeliveryRow,
@@ -56,6 +57,25 @@ _ONE_MORE_MATCH = (
     .where(_claim.c.id == bindparam("of_claim"))
     .values(matches=_claim.c.matches + 1, last_match=bindparam("at"))
 )
+_COUNT_MATCHES = (
+    update(_claim).where(_claim.c.id == bindparam("of_claim")).values(matches=_claim.c.matches + bindparam("more"))
+)
+_NO_LONGER_WATCHED = (
+    update(_match)
+    .where(_match.c.current, _match.c.claim.in_(select(_claim.c.id).where(~_claim.c.enabled)))
+    .values(current=False)
+)
+_LAPSE = (
+    update(_match)
+    .where(
+        _match.c.claim == bindparam("of_claim"),
+        _match.c.item == bindparam("of_item"),
+        _match.c.item_version < bindparam("before"),
+        _match.c.current,
+        _match.c.lapsed_at.is_(None),
+    )
+    .values(lapsed_at=bindparam("lapsed"))
+)
 
 
 def record(transaction: Transaction, new_events: Sequence[NewEvent]) -> list[Recorded]:
@@ -71,6 +91,13 @@ def project(connection: Connection, recorded: Iterable[Recorded]) -> None:
         _project(one.event, one, connection)
 
 
+def make_tables_anew(connection: Connection) -> None:
+    """Drops the projections and makes them again, empty: for those that an older version made with other columns."""
+    metadata = PROJECTIONS[0].metadata
+    metadata.drop_all(connection, tables=PROJECTIONS)
+    metadata.create_all(connection, tables=PROJECTIONS)
+
+
 def rebuild(connection: Connection) -> int:
     """Empties the projections and makes them anew from the log; returns the number of events read."""
     for table in PROJECTIONS:
@@ -80,42 +107,6 @@ def rebuild(connection: Connection) -> int:
         _project(recorded.event, recorded, connection)
         count += 1
     return count
-
-
-def first_difference(standing: Connection, rebuilt: Connection) -> str | None:
-    """Where two sets of projections differ first: the table, the row's key, the columns. None when they are equal."""
-    for table in PROJECTIONS:
-        for key, ours, theirs in _paired(_rows(standing, table), _rows(rebuilt, table)):
-            if ours != theirs:
-                return f"table {table.name}, row {' / '.join(map(str, key))}: {_difference(ours, theirs)}"
-    return None
-
-
-Keyed = tuple[tuple[Any, ...], Mapping[str, Any]]
-
-
-def _rows(connection: Connection, table: Table) -> list[Keyed]:
-    """A table's rows under their keys, in an order that no database's collation decides."""
-    keys = [column.name for column in table.primary_key.columns]
-    rows = [dict(row._mapping) for row in connection.execute(select(table))]
-    return sorted(((tuple(row[key] for key in keys), row) for row in rows), key=lambda pair: pair[0])
-
-
-def _paired(
-    left: list[Keyed], right: list[Keyed]
-) -> Iterator[tuple[tuple[Any, ...], Mapping[str, Any] | None, Mapping[str, Any] | None]]:
-    ours, theirs = dict(left), dict(right)
-    for key in sorted(ours.keys() | theirs.keys()):
-        yield key, ours.get(key), theirs.get(key)
-
-
-def _difference(ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> str:
-    if ours is None:
-        return "it is missing, the log has it"
-    if theirs is None:
-        return "it is there, the log does not have it"
-    columns = [column for column in ours if ours[column] != theirs[column]]
-    return ", ".join(f"{column} is {ours[column]!r}, the log says {theirs[column]!r}" for column in columns)
 
 
 # ── one event at a time ──────────────────────────────────────────────────────────────────────────────────────────
@@ -150,6 +141,9 @@ def _(event: events.RulesChanged, recorded: Recorded, connection: Connection) ->
         }
         if not _update(connection, _claim, {"id": claim.id}, **values):
             _insert(connection, _claim, id=claim.id, matches=0, last_match=None, **values)
+    # What a claim that is watched again bears on is for its backfill to say: items may have come in between.
+    connection.execute(_NO_LONGER_WATCHED)
+    connection.execute(update(_claim).where(~_claim.c.enabled).values(matches=0))
     _put_subscriptions(event, recorded, connection)
 
 
@@ -261,7 +255,6 @@ def _(event: events.ItemRedacted, recorded: Recorded, connection: Connection) ->
 @_project.register
 def _(event: events.ClaimMatched, recorded: Recorded, connection: Connection) -> None:
     at = timestamp(recorded.at)
-    evidence = events.to_payload(event)
     _insert(
         connection,
         _match,
@@ -273,16 +266,40 @@ def _(event: events.ClaimMatched, recorded: Recorded, connection: Connection) ->
         item_version=event.item_version,
         rules=event.rules,
         already_there=event.already_there,
-        evidence=json.dumps(json.loads(evidence)["evidence"], ensure_ascii=False),
+        retroactive=event.retroactive,
+        evidence=_evidence_column(event),
         lapsed_at=None,
+        current=True,
+        reviewed=None,
     )
     connection.execute(_ONE_MORE_MATCH, {"of_claim": event.claim, "at": at})
 
 
 @_project.register
+def _(event: events.MatchReviewed, recorded: Recorded, connection: Connection) -> None:
+    values: dict[str, Any] = {"current": bool(event.evidence)}
+    if event.evidence:
+        made = {"item_version": event.item_version, "rules": event.rules, "evidence": _evidence_column(event)}
+        values |= made | {"lapsed_at": None}
+    changed = {"position": event.match, "current": not event.evidence}
+    if _update(connection, _match, changed, **values):
+        connection.execute(_COUNT_MATCHES, {"of_claim": event.claim, "more": 1 if event.evidence else -1})
+    _update(connection, _match, {"position": event.match}, reviewed=recorded.position, **values)
+
+
+def _evidence_column(event: events.ClaimMatched | events.MatchReviewed) -> str:
+    return json.dumps(json.loads(events.to_payload(event))["evidence"], ensure_ascii=False)
+
+
+@_project.register
 def _(event: events.MatchLapsed, recorded: Recorded, connection: Connection) -> None:
-    standing = {"claim": event.claim, "item": event.item, "lapsed_at": None}
-    _update(connection, _match, standing, lapsed_at=timestamp(recorded.at))
+    of = {"of_claim": event.claim, "of_item": event.item, "before": event.item_version}
+    connection.execute(_LAPSE, of | {"lapsed": timestamp(event.changed_at or recorded.at)})
+
+
+@_project.register
+def _(event: events.BackfillFinished, recorded: Recorded, connection: Connection) -> None:
+    """Read from the log itself where it is asked what is left to match."""
 
 
 @_project.register

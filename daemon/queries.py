@@ -5,7 +5,6 @@ All of them read one consistent state: the connection they are given. Answers ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,25 +12,23 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, exists, func, select
 
+from daemon.coverage import FeedOutage, Span
 from daemon.digests import MatchToTell
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import event_at, last_of_kind, read
 from daemon.events import (
-    Evidence,
-    FeedOutage,
+    BackfillFinished,
     FeedRecovered,
     GapSuspected,
     ItemRevised,
     ItemSeen,
     Recorded,
     RulesChanged,
-    Span,
     WatchStarted,
     WatchStopped,
-    moment_or_none,
-    parse_timestamp,
-    timestamp,
+    evidence_from,
 )
+from daemon.moments import moment_or_none, parse_timestamp, timestamp
 from daemon.tables import (
     ClaimRow,
     DeliveryRow,
@@ -58,6 +55,15 @@ def recorded_rules(connection: Connection) -> RulesChanged | None:
     """The rule set that the log knows last."""
     last = last_of_kind(connection, RulesChanged.kind)
     return last.event if last else None
+
+
+def waiting_backfill(connection: Connection) -> Recorded | None:
+    """The `rules_changed` whose `rematch` claims are still to be matched against what is stored; None when none is."""
+    changed = last_of_kind(connection, RulesChanged.kind)
+    if changed is None or not changed.event.rematch:
+        return None
+    finished = last_of_kind(connection, BackfillFinished.kind)
+    return None if finished and finished.position > changed.position else changed
 
 
 def last_awake(connection: Connection) -> datetime | None:
@@ -117,14 +123,20 @@ def untold_matches(
     again = _match.alias("again")
     # One that lapsed and came again with a later text is told as the later one.
     superseded = _match.c.lapsed_at.is_not(None) & exists().where(
-        again.c.claim == _match.c.claim, again.c.item == _match.c.item, again.c.lapsed_at.is_(None)
+        again.c.claim == _match.c.claim, again.c.item == _match.c.item, again.c.lapsed_at.is_(None), again.c.current
     )
-    return _to_tell(connection, _match.c.claim.in_(claims) & (_match.c.position > after_position) & ~held & ~superseded)
+    untold = _match.c.claim.in_(claims) & (_match.c.position > after_position) & _match.c.current
+    return _to_tell(connection, untold & ~held & ~superseded)
 
 
-def matches_since(connection: Connection, claims: Sequence[str] | None, since: datetime | None) -> list[MatchToTell]:
-    """All matches on these claims since a moment, oldest first; on all claims for None."""
-    condition = _match.c.position > 0
+def matches_since(
+    connection: Connection, claims: Sequence[str] | None, since: datetime | None, *, dropped: bool = False
+) -> list[MatchToTell]:
+    """The matches on these claims recorded since a moment, oldest first; on all claims for None.
+
+    With `dropped` also those that today's rules no longer make.
+    """
+    condition = _match.c.position > 0 if dropped else _match.c.current
     if claims is not None:
         condition &= _match.c.claim.in_(claims)
     if since:
@@ -164,16 +176,13 @@ def _match_to_tell(connection: Connection, row: Row[Any]) -> MatchToTell:
         link=text.link,
         published=text.published,
         first_seen=parse_timestamp(row.first_seen),
-        evidence=tuple(_evidence(one) for one in json.loads(row.evidence)),
+        evidence=evidence_from(row.evidence),
         already_there=row.already_there,
+        retroactive=row.retroactive,
+        current=row.current,
         lapsed_at=moment_or_none(row.lapsed_at),
         redacted=row.redacted,
     )
-
-
-def _evidence(stored: dict[str, Any]) -> Evidence:
-    spans = tuple((start, end) for start, end in stored["spans"])
-    return Evidence(stored["term"], stored["stance"], stored["field"], spans, tuple(stored["surface"]))
 
 
 def _item_text(connection: Connection, item: str, version: int) -> ItemSeen | ItemRevised:
@@ -334,9 +343,11 @@ def asleep_since(connection: Connection, since: datetime, until: datetime, silen
 
 
 def counts(connection: Connection) -> dict[str, int]:
-    """How much there is: items, matches and digests."""
+    """How much there is: items, matches that today's rules make, and digests."""
     tables = {"items": _item, "matches": _match, "digests": _digest}
-    return {name: connection.scalar(select(func.count()).select_from(table)) or 0 for name, table in tables.items()}
+    queries = {name: select(func.count()).select_from(table) for name, table in tables.items()}
+    queries["matches"] = queries["matches"].where(_match.c.current)
+    return {name: connection.scalar(query) or 0 for name, query in queries.items()}
 
 
 def claim_ids(connection: Connection) -> set[str]:

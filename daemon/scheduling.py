@@ -1,7 +1,8 @@
 """The daemon: APScheduler ticks, signals stop it, systemd hears how it does.
 
-APScheduler owns no calendar. Four one-shot `date` jobs re-arm themselves: poll what is due, mail what is due, look at
-feeds.yaml, tell systemd. What is due is data, in the poll cache and in the log; a clock that jumps re-arms them all.
+APScheduler owns no calendar. Five one-shot `date` jobs re-arm themselves: poll what is due, mail what is due, look at
+feeds.yaml, match what is stored against new terms, tell systemd. What is due is data, in the poll cache and in the log;
+a clock that jumps re-arms them all.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from daemon import __version__, queries
 from daemon.assembly import fetcher_of
+from daemon.backfill import Backfill
+from daemon.backfill import waiting as backfill_waiting
 from daemon.delivery import Post, deliver, next_due_time, prepare_due
 from daemon.errors import ClaimwatchError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
@@ -37,6 +40,10 @@ MAIL_TICK_AT_MOST = timedelta(seconds=60)
 RULES_TICK = timedelta(seconds=5)
 PAUSE_AFTER_FAULT = timedelta(seconds=1)
 LONGEST_PAUSE_AFTER_FAULT = timedelta(seconds=64)
+BACKFILL_TICK = timedelta(seconds=5)
+BACKFILL_BREATH = timedelta(milliseconds=50)
+"""Between two chunks: twice as long as one takes, so that whoever waits for the writer's turn gets it."""
+BACKFILL_TOLD_SECONDS = 10.0
 STOP_GRACE_SECONDS = 4.0
 STEP_CHECK_SECONDS = 5.0
 CLOCK_STEP_SECONDS = 30.0
@@ -70,6 +77,9 @@ class Daemon:
     _rules_seen: object = None
     _faults: Counter[str] = field(default_factory=Counter)
     _under_way: set[asyncio.Task[object]] = field(default_factory=set)
+    _backfill: Backfill | None = None
+    _backfill_told: float = 0
+    _round_of: Watch | None = None
     _parser: Parser = field(default_factory=Parser)
 
     async def run(self) -> None:
@@ -82,6 +92,7 @@ class Daemon:
             "poll": self._poll_tick,
             "mail": self._mail_tick,
             "rules": self._rules_tick,
+            "backfill": self._backfill_tick,
         }
         if watchdog := _watchdog_pause():
             ticks["watchdog"] = lambda: self._watchdog_tick(watchdog)
@@ -112,6 +123,7 @@ class Daemon:
             last_awake = queries.last_awake(connection)
         self._record(WatchStarted(__version__, last_awake))
         record_rules(self.watch)
+        self._backfill = backfill_waiting(self.watch)
         self._rules_seen = _stamp(self.settings)
 
     def _record(self, event: WatchStarted | WatchStopped) -> None:
@@ -137,12 +149,17 @@ class Daemon:
                     rearm()
 
     async def _poll_tick(self) -> timedelta:
-        feeds = due_feeds(self.watch)
+        watch = self.watch
+        feeds = due_feeds(watch)
         if feeds:
             self.before_round(len(feeds))
-            async with fetcher_of(self.settings) as fetcher:
-                at_once = self.settings.polling.at_once
-                polled = await poll(self.watch, fetcher, self._parser, feeds, at_once=at_once, told=self.told)
+            self._round_of = watch
+            try:
+                async with fetcher_of(self.settings) as fetcher:
+                    at_once = self.settings.polling.at_once
+                    polled = await poll(watch, fetcher, self._parser, feeds, at_once=at_once, told=self.told)
+            finally:
+                self._round_of = None
             self.after_round(polled)
         return POLL_TICK
 
@@ -162,6 +179,24 @@ class Daemon:
             await self._reload()
         return RULES_TICK
 
+    async def _backfill_tick(self) -> timedelta:
+        """One chunk of the backfill that the rules ask for, if any."""
+        backfill = self._backfill
+        if backfill is None or self._round_of not in (None, backfill.watch):
+            # A round that began under older rules still brings items that were matched by those.
+            return BACKFILL_TICK
+        progress = await beside_the_loop(backfill.advance)
+        if progress is None or progress.finished:
+            # A reload may have put the next one in its place.
+            self._backfill = None if self._backfill is backfill else self._backfill
+            if progress and (done := progress.finished):
+                found = f"matched={done.matched} changed={done.changed} dropped={done.dropped}"
+                logger.info("action=backfill_finished claims=%d items=%d %s", len(done.claims), done.items, found)
+        elif time.monotonic() - self._backfill_told >= BACKFILL_TOLD_SECONDS:
+            self._backfill_told = time.monotonic()
+            logger.info("action=backfill done=%d items=%d", progress.done, progress.items)
+        return BACKFILL_BREATH
+
     async def _watchdog_tick(self, pause: timedelta) -> timedelta:
         notify("WATCHDOG=1")
         return pause
@@ -177,12 +212,13 @@ class Daemon:
         try:
             # In the log first: rules that are not there are not in force.
             changed = await beside_the_loop(record_rules, watch)
+            backfill = await beside_the_loop(backfill_waiting, watch)
         except ClaimwatchError as error:
             # Nothing is wrong with them: the next look at feeds.yaml takes them up, when the log is there again.
             self._rules_seen = None
             logger.error("action=rules_wait; they can't be recorded yet:\n%s", error)
             return
-        self.settings, self.watch, self.post = settings, watch, post
+        self.settings, self.watch, self.post, self._backfill = settings, watch, post, backfill
         if changed:
             logger.info("action=rules_changed position=%d", changed.position)
 

@@ -41,6 +41,7 @@ from daemon.lexicon import forms_of
 from daemon.matching import Matcher, compile_rules
 from daemon.parsing import Parser, Reading, Unreadable
 from daemon.projections import record
+from daemon.rematching import claims_to_rematch
 from daemon.rules import FeedRule, Rules
 
 logger = logging.getLogger(__name__)
@@ -114,12 +115,15 @@ class Polled:
 
 
 def record_rules(watch: Watch) -> Recorded | None:
-    """Appends `rules_changed` if the log does not know these rules yet."""
+    """Appends `rules_changed` if the log does not know these rules yet, with the claims that a backfill is to match."""
     with watch.log.transaction(watch.clock.now()) as transaction:
         known = queries.recorded_rules(transaction.connection)
         if known and known.sha256 == watch.rules.sha256:
             return None
-        changed = RulesChanged(watch.rules.sha256, watch.rules)
+        waiting = queries.waiting_backfill(transaction.connection)
+        left = waiting.event.rematch if waiting else ()
+        rematch = claims_to_rematch(known.rules if known else None, left, watch.rules)
+        changed = RulesChanged(watch.rules.sha256, watch.rules, rematch)
         return record(transaction, [NewEvent("watch", changed)])[0]
 
 

@@ -20,8 +20,8 @@ class UselessTerm(TermError):
 def read_term(text: str, within_words: int, lists: Mapping[str, Sequence[str]]) -> Term:
     """The tree of a watch-term that can match, and tells something by that.
 
-    `lists` are the word lists that it may name. Raises TermError, with the column and what to write instead: UselessTerm where it
-    can be read.
+    `lists` are the word lists that it may name. Raises TermError with the column and what to write instead; UselessTerm
+    where it can be read.
     """
     term = parse_term(text)
     folded = {fold(name): words for name, words in lists.items()}

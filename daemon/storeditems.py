@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from daemon.eventlog import BATCH_EVENTS, EVENT, event_at
-from daemon.events import ItemRevised, ItemSeen, from_payload, parse_timestamp, timestamp
+from daemon.events import ItemRevised, ItemSeen, from_payload
+from daemon.moments import parse_timestamp, timestamp
 from daemon.tables import ItemRow, table_of
 from daemon.trials import StoredItem
 

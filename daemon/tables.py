@@ -1,8 +1,8 @@
 """The tables besides the log, as classes: what a user sees who opens the database in an SQL tool.
 
-All but `poll` are projections: they hold what the log adds up to and can be made anew from it. `poll` is a cache of
-what the next poll goes by; losing it costs one full fetch of each feed. Times are ISO-8601 text in UTC, because SQLite
-drops time zones.
+All but `poll` and `backfill` are projections: they hold what the log adds up to and can be made anew from it. `poll` is
+a cache of what the next poll goes by; losing it costs one full fetch of each feed. `backfill` is how far one has come.
+Times are ISO-8601 text in UTC, because SQLite drops time zones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ItemRow(SQLModel, table=True):
     first_seen: str = Field(index=True)
     changed: str
     version: int
-    position: int
+    position: int = Field(index=True)
     text_position: int
     already_there: bool
     redacted: bool
@@ -52,7 +52,11 @@ class RevisionRow(SQLModel, table=True):
 
 
 class MatchRow(SQLModel, table=True):
-    """One item bears on one claim. `evidence` is JSON: terms, fields, spans and the words as they stood."""
+    """One item bears on one claim. `evidence` is JSON: terms, fields, spans and the words as they stood.
+
+    `current` says whether today's rules make it; one that they don't stands as it was made, under `rules`.
+    `retroactive` ones were found in what was already here. `reviewed` is the last `match_reviewed` about it.
+    """
 
     __tablename__ = "match"
     position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
@@ -63,8 +67,11 @@ class MatchRow(SQLModel, table=True):
     item_version: int
     rules: str
     already_there: bool
+    retroactive: bool
     evidence: str
     lapsed_at: str | None
+    current: bool
+    reviewed: int | None
 
 
 class FeedRow(SQLModel, table=True):
@@ -93,7 +100,10 @@ class FeedRow(SQLModel, table=True):
 
 
 class ClaimRow(SQLModel, table=True):
-    """A claim and how much was found for it."""
+    """A claim and how much was found for it.
+
+    `matches` are those that today's rules make, lapsed or not; `last_match` is when the last one was recorded.
+    """
 
     __tablename__ = "claim"
     id: str = Field(primary_key=True)
@@ -177,6 +187,18 @@ class PollRow(SQLModel, table=True):
     succeeded_at: str | None = None
     next_due: str | None = Field(default=None, index=True)
     failures: int = 0
+
+
+class BackfillRow(SQLModel, table=True):
+    """How far a backfill has come. Not rebuilt from the log: losing it means to begin again, and to find the same.
+
+    `rules_position` is the `rules_changed` that asks for it, `item_position` the last item that was looked at.
+    """
+
+    __tablename__ = "backfill"
+    rules_position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    item_position: int
+    items: int
 
 
 def table_of(row: Any) -> Any:

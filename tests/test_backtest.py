@@ -446,6 +446,23 @@ def test_a_backtest_in_two_parts_tells_what_one_in_one_part_tells(archive: Archi
     assert in_parts == at_once
 
 
+def test_new_terms_are_matched_against_what_an_earlier_run_left(two_days: Archive) -> None:
+    two_days.summary()
+    before = two_days.events()
+    (two_days.folder / "feeds.yaml").write_text(FEEDS.replace("terms: Black Sea group", "terms: rain"))
+    done = two_days.run("--state", str(two_days.state), "--to", "2025-03-20T08:00")
+    assert "matched against 5 stored items: matches 2 found, 0 changed, 1 no longer made" in done.stderr
+    added = two_days.events()[len(before) :]
+    assert [(at, stream) for at, stream, _ in added][:4] == [
+        ("2025-03-19T12:00", "watch"),
+        ("2025-03-19T12:00", "claim/black-sea-group"),
+        ("2025-03-19T12:00", "claim/black-sea-group"),
+        ("2025-03-19T12:00", "claim/black-sea-group"),
+    ]
+    assert two_days.mails()[-1] == "2 claims moved: prisoner exchange (1), black sea group (2 earlier)"
+    assert two_days.claimwatch("verify").exit_code == 0
+
+
 # ── afterwards ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

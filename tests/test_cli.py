@@ -801,6 +801,49 @@ def test_a_rebuild_appends_nothing(polled: Desk) -> None:
     assert snapshot_of(polled) == before
 
 
+def test_tables_that_an_older_version_made_are_told_and_made_anew_by_a_rebuild(polled: Desk) -> None:
+    before = snapshot_of(polled)
+    with sqlite3.connect(polled.database) as connection:
+        connection.execute("ALTER TABLE match DROP COLUMN current")
+        connection.execute("DROP TABLE backfill")
+    connection.close()
+    for command in ("status", "poll", "matches"):
+        error = polled.run(command).exception
+        assert isinstance(error, ClaimwatchError)
+        assert error.message.startswith("the tables of this log were made by an older claimwatch: ")
+        assert error.hint.startswith("Run `claimwatch rebuild`")
+    assert polled.ok("rebuild").stdout == "rebuilt from 4 events\n"
+    assert snapshot_of(polled) == before
+    polled.ok("verify")
+
+
+# ── terms that change ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_poll_matches_what_is_stored_against_new_terms(polled: Desk) -> None:
+    polled.config.write_text(polled.config.read_text().replace("terms: prisoner exchange", "terms: rain"))
+    assert "matched against 2 stored items: matches 1 found, 0 changed, 1 no longer made" in polled.ok("poll").stderr
+    assert [found["title"] for found in polled.objects("matches")] == ["Rain expected"]
+    both = polled.objects("matches", "--all")
+    assert [(found["retroactive"], found["current"]) for found in both] == [(False, False), (True, True)]
+    assert "not by today's terms" in polled.ok("matches", "--all").stdout
+    assert "stored" not in polled.ok("poll").stderr
+    polled.ok("verify")
+
+
+def test_a_digest_that_is_prepared_by_hand_holds_what_new_terms_found(polled: Desk) -> None:
+    polled.config.write_text(polled.config.read_text().replace("terms: prisoner exchange", "terms: rain"))
+    assert "1 claim moved: prisoner exchange (1 earlier)" in polled.ok("digest prepare daily").stdout
+
+
+def test_the_status_says_how_far_the_matching_of_new_terms_is(polled: Desk) -> None:
+    assert polled.objects("status")[0]["log"]["backfill"] is None
+    polled.config.write_text(polled.config.read_text().replace("terms: prisoner exchange", "terms: rain"))
+    polled.run("deliver")
+    assert polled.objects("status")[0]["log"]["backfill"] == {"claims": ["prisoner-exchange"], "done": 0, "items": 2}
+    assert "matching new terms against what is stored: 0 of 2 items (prisoner-exchange)" in polled.ok("status").stdout
+
+
 # ── matches ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

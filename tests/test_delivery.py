@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon import queries
+from daemon.coverage import FeedTrouble, Span
 from daemon.delivery import (
     LONGEST_TRYING,
     Post,
@@ -38,11 +39,9 @@ from daemon.events import (
     FeedFailed,
     FeedGone,
     FeedRecovered,
-    FeedTrouble,
     GapSuspected,
     NewEvent,
     Recorded,
-    Span,
     WatchStarted,
     WatchStopped,
 )

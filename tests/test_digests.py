@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 
+from daemon.coverage import Coverage, FeedOutage, FeedTrouble, Span
 from daemon.digests import (
     MOST_MISSED,
     DigestView,
@@ -32,7 +33,7 @@ from daemon.digests import (
     next_due,
     standing,
 )
-from daemon.events import Coverage, Evidence, FeedOutage, FeedTrouble, Span
+from daemon.events import Evidence
 from daemon.items import one_line, squeeze
 from daemon.rendering import Rendered, addressed, pack, render, to_message, unpack
 from daemon.rules import DigestRule, Rules
@@ -90,7 +91,7 @@ def view_of(
 def item_view(one: MatchToTell, **fields: Any) -> ItemView:
     """How this match is shown."""
     (shown,) = view_of(one, **fields).claims
-    return (*shown.news, *shown.already_there)[0]
+    return (*shown.news, *shown.already_there, *shown.retroactive)[0]
 
 
 def rendered(*matches: MatchToTell, **fields: Any) -> Rendered:
@@ -256,6 +257,22 @@ def test_a_feed_is_shown_by_its_title_else_by_its_key() -> None:
     rule_set = rules(feed(title="The Gazette"), feed("courier"))
     shown = [item_view(match(feed=id), rule_set=rule_set).feed for id in ("gazette", "courier", "taken-out")]
     assert shown == ["The Gazette", "courier", "taken-out"]
+
+
+def test_what_new_terms_found_stands_apart_and_is_counted_apart() -> None:
+    found = match(position=3, retroactive=True, already_there=True)
+    view = view_of(match(), match(position=2, already_there=True), found)
+    (shown,) = view.claims
+    assert [one.match for one in shown.retroactive] == [3]
+    assert (shown.count, shown.came_in, view.items, view.retroactive) == (3, 2, 3, 1)
+    text = rendered(match(), found)
+    assert text.subject == "1 claim moved: energy strike pause (1 + 1 earlier)"
+    assert "2 items from 1 feed, 1 of them found in what was already here" in " ".join(text.text.split())
+    assert text.text.count("Found in what was already here, by new or changed terms:") == 1
+    assert text.html.count("<h3") == 1
+    assert " claims, 1 of them found in what was already here · " in text.html
+    assert "already here" not in rendered(match()).text + rendered(match()).html
+    assert rendered(found).subject == "1 claim moved: energy strike pause (1 earlier)"
 
 
 def test_what_was_already_there_stands_apart() -> None:

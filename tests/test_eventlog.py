@@ -53,9 +53,9 @@ from daemon.events import (
     RulesChanged,
     WatchStarted,
     WatchStopped,
-    timestamp,
     to_payload,
 )
+from daemon.moments import timestamp
 from daemon.rules import canonical_json
 from tests import support
 from tests.databases import AnyDatabase, SqliteDatabase

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon import events
+from daemon.coverage import Coverage, FeedOutage, FeedTrouble, Span
 from daemon.errors import LogDamaged, UnknownKind
 from daemon.events import (
     EVENT_TYPES,
+    BackfillFinished,
     ClaimMatched,
-    Coverage,
     DeliveryAccepted,
     DeliveryDeferred,
     DeliveryRefused,
@@ -31,27 +32,23 @@ from daemon.events import (
     Evidence,
     FeedFailed,
     FeedGone,
-    FeedOutage,
     FeedRecovered,
     FeedRekeyed,
-    FeedTrouble,
     GapSuspected,
     ItemRedacted,
     ItemRevised,
     ItemSeen,
     MatchLapsed,
+    MatchReviewed,
     Recorded,
     Redaction,
     RulesChanged,
-    Span,
     WatchStarted,
     WatchStopped,
-    as_utc,
     from_payload,
-    parse_timestamp,
-    timestamp,
     to_payload,
 )
+from daemon.moments import as_utc, parse_timestamp, timestamp
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, canonical_json, recipient_id
 from tests import support
 
@@ -98,12 +95,18 @@ EXAMPLES: tuple[Event, ...] = (
     WatchStarted("1.0", None),
     WatchStopped("SIGTERM"),
     RulesChanged(RULES.sha256, RULES),
+    RulesChanged(RULES.sha256, RULES, rematch=("energy-strike-pause",)),
+    BackfillFinished(RULES.sha256, ("energy-strike-pause",), items=90, matched=3, changed=2, dropped=1),
     ItemSeen(key="guid", already_there=True, **TEXT),
     ItemSeen(key="title+link", **TEXT | {"guid": None, "published": None, "lang": None, "author": "A. Writer"}),
     ItemRevised(**TEXT),
     ItemRedacted("a court's order", (Redaction(4, "0" * 64), Redaction(9, "1" * 64))),
     ClaimMatched("energy-strike-pause", "3f2a", "gazette", 2, RULES.sha256, (EVIDENCE, EVIDENCE), already_there=True),
+    ClaimMatched("energy-strike-pause", "3f2a", "gazette", 2, RULES.sha256, (EVIDENCE,), retroactive=True),
+    MatchReviewed(7, "energy-strike-pause", "3f2a", 2, RULES.sha256, (EVIDENCE,)),
+    MatchReviewed(7, "energy-strike-pause", "3f2a", 2, RULES.sha256, ()),
     MatchLapsed("energy-strike-pause", "3f2a", 3),
+    MatchLapsed("energy-strike-pause", "3f2a", 3, changed_at=MORNING),
     FeedFailed("timeout", "no answer in 20 s", "It is tried again."),
     FeedRecovered(MORNING),
     FeedGone("https://gazette.example/rss"),
@@ -249,7 +252,7 @@ REQUIRED = [
     (kind, name)
     for kind, event_type in sorted(EVENT_TYPES.items())
     for name in names_of(event_type)
-    if name not in ("already_there", "document_sha256", "resent")
+    if name not in ("already_there", "changed_at", "document_sha256", "rematch", "resent", "retroactive")
 ]
 
 
@@ -440,9 +443,9 @@ def test_a_recorded_events_id_is_what_its_stream_is_about(stream: str, id: str) 
 
 STREAMS = {"watch": "watch", "item": "item/<id>", "claim": "claim/<id>", "feed": "feed/<id>", "digest": "digest/<id>"}
 STREAM_OF = {
-    **dict.fromkeys(("watch_started", "watch_stopped", "rules_changed"), "watch"),
+    **dict.fromkeys(("watch_started", "watch_stopped", "rules_changed", "backfill_finished"), "watch"),
     **dict.fromkeys(("item_seen", "item_revised", "item_redacted"), "item"),
-    **dict.fromkeys(("claim_matched", "match_lapsed"), "claim"),
+    **dict.fromkeys(("claim_matched", "match_reviewed", "match_lapsed"), "claim"),
     **dict.fromkeys(("feed_failed", "feed_recovered", "feed_gone", "feed_rekeyed", "gap_suspected"), "feed"),
     **dict.fromkeys(("digest_prepared", "digest_skipped"), "digest"),
     **dict.fromkeys(("delivery_started", "delivery_accepted", "delivery_deferred"), "digest"),

@@ -14,13 +14,14 @@ cli_watch cli_log cli_terms cli_digest cli_setup cli_demo
 cli_options scheduling completion starter demo console_terms
 console assembly schemas
 backtest
-delivery
+delivery backfill
 service
 parsing
 parser_child
 ── shell: touches the world
 inquiries
 mailing knowledge queries storeditems
+comparison
 projections locks fetching settings
 guard credentials
 tables feedsfile chain
@@ -32,7 +33,8 @@ children lexicon_child
 ── core: no network, disk, clock or randomness
 shortfalls
 explaining unheard
-decisions rendering trials
+rematching rendering trials
+decisions
 matching digests notation
 soundness indexing
 compiling
@@ -42,7 +44,8 @@ terms items
 inflection
 commonwords english slavic stems
 words events
-rules
+coverage rules
+moments
 claims
 errors
 """
@@ -58,7 +61,9 @@ ONLY_IN = {
     "aiosmtplib": {"mailing"},
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "tables"},
-    "sqlalchemy": {"databases", "eventlog", "chain", "projections", "knowledge", "queries", "storeditems"},
+    "sqlalchemy": {
+        *("databases", "eventlog", "chain", "projections", "comparison", "knowledge", "queries", "storeditems"),
+    },
     "yaml": {"yamlfiles"},
     "typer": {
         "cli",

@@ -16,12 +16,13 @@ from sqlalchemy.exc import IntegrityError
 
 from daemon.assembly import rebuild_projections, verify
 from daemon.chain import verify_chain
+from daemon.coverage import Coverage
 from daemon.errors import LogDamaged, StreamConflict, UnknownKind
 from daemon.eventlog import EventLog, head_of, read
 from daemon.events import (
     EVENT_TYPES,
+    BackfillFinished,
     ClaimMatched,
-    Coverage,
     DeliveryAccepted,
     DeliveryDeferred,
     DeliveryRefused,
@@ -39,13 +40,14 @@ from daemon.events import (
     ItemRevised,
     ItemSeen,
     MatchLapsed,
+    MatchReviewed,
     NewEvent,
     Recorded,
     RulesChanged,
     WatchStarted,
     WatchStopped,
-    timestamp,
 )
+from daemon.moments import timestamp
 from daemon.projections import PROJECTIONS, project, record
 from daemon.rules import Rules
 from daemon.tables import PollRow, table_of
@@ -124,6 +126,17 @@ def matched(claim: str, item: str, version: int = 1, feed: str = "gazette") -> t
 
 def lapsed(claim: str, item: str, version: int = 2) -> tuple[str, Event]:
     return f"claim/{claim}", MatchLapsed(claim, item, version)
+
+
+def reviewed(match: int, item: str, version: int, *terms: str) -> tuple[str, Event]:
+    """What later rules make of a match on the first claim: by these terms, or not at all."""
+    evidence = tuple(Evidence(term, "mentions", "title", ((0, 3),), ("One",)) for term in terms)
+    event = MatchReviewed(match, "energy-strike-pause", item, version, LATER_RULES.sha256, evidence)
+    return "claim/energy-strike-pause", event
+
+
+def backfilled() -> tuple[str, Event]:
+    return "watch", BackfillFinished(RULES.sha256, ("energy-strike-pause",), 3, 1, 1, 1)
 
 
 def prepared(id: str, *matches: int, due: datetime = DUE, **fields: Any) -> tuple[str, Event]:
@@ -233,6 +246,7 @@ def history(log: EventLog) -> None:
     with log.transaction(at(22)) as transaction:
         blank = {"title": "", "summary": "", "content": "", "author": None}
         project(transaction.connection, transaction.redact("item/1", "a court's order", blank))
+    tell(log, 22.5, reviewed(8, "1", 2, "energy pause"), reviewed(11, "2", 1), backfilled())
     tell(log, 23, revised("2", "Two, after all"), ("feed/gazette", FeedFailed("tls", "expired", "")))
 
 
@@ -754,7 +768,10 @@ def test_a_match_stands_with_its_evidence(ruled: EventLog) -> None:
         "item_version": 1,
         "rules": RULES.sha256,
         "already_there": False,
+        "retroactive": False,
         "lapsed_at": None,
+        "current": True,
+        "reviewed": None,
     }
     assert evidence == [
         {
@@ -785,6 +802,64 @@ def test_a_lapse_ends_the_standing_match_of_that_claim_and_item_only(ruled: Even
         ("black-sea-group", "1", None),
         ("energy-strike-pause", "2", None),
         ("energy-strike-pause", "1", timestamp(at(4))),
+    ]
+
+
+def test_a_lapse_ends_no_match_on_that_text_or_a_later_one(ruled: EventLog) -> None:
+    tell(ruled, 1, seen("1", "One"), revised("1", "Other"), matched("energy-strike-pause", "1", 2))
+    tell(ruled, 2, lapsed("energy-strike-pause", "1", 2))
+    assert only(ruled, "match")["lapsed_at"] is None
+    tell(ruled, 3, lapsed("energy-strike-pause", "1", 3))
+    assert only(ruled, "match")["lapsed_at"] == timestamp(at(3))
+
+
+def test_a_lapse_that_a_backfill_finds_is_as_old_as_the_text(ruled: EventLog) -> None:
+    tell(ruled, 1, seen("1", "One"), matched("energy-strike-pause", "1"))
+    tell(ruled, 9, ("claim/energy-strike-pause", MatchLapsed("energy-strike-pause", "1", 2, changed_at=at(2))))
+    assert only(ruled, "match")["lapsed_at"] == timestamp(at(2))
+
+
+def test_a_reviewed_match_stands_as_the_later_rules_make_it(ruled: EventLog) -> None:
+    tell(ruled, 1, seen("1", "One"), matched("energy-strike-pause", "1"))
+    tell(ruled, 2, revised("1", "Other"), lapsed("energy-strike-pause", "1"))
+    tell(ruled, 3, reviewed(3, "1", 2, "another term"))
+    row = only(ruled, "match")
+    expected = (at(1), 2, LATER_RULES.sha256, None, True, 6)
+    assert some(row, "at", "item_version", "rules", "lapsed_at", "current", "reviewed") == (
+        timestamp(expected[0]),
+        *expected[1:],
+    )
+    assert json.loads(row["evidence"])[0]["term"] == "another term"
+
+
+def test_a_match_that_later_rules_do_not_make_stands_as_it_was_made(ruled: EventLog) -> None:
+    tell(ruled, 1, seen("1", "One"), matched("energy-strike-pause", "1"))
+    before = only(ruled, "match")
+    tell(ruled, 2, reviewed(3, "1", 1))
+    assert only(ruled, "match") == before | {"current": False, "reviewed": 4}
+    tell(ruled, 3, lapsed("energy-strike-pause", "1"))
+    assert only(ruled, "match") == before | {"current": False, "reviewed": 4}
+
+
+def test_a_claim_counts_the_matches_that_todays_rules_make(ruled: EventLog) -> None:
+    tell(ruled, 1, seen("1", "One"), matched("energy-strike-pause", "1"))
+    counts = []
+    for terms in ((), (), ("a",), ("b",)):
+        tell(ruled, 2, reviewed(3, "1", 1, *terms))
+        counts.append(some(rows(ruled, "claim")[1], "matches")[0])
+    assert counts == [0, 0, 1, 1]
+
+
+def test_matches_of_a_claim_that_is_watched_no_more_are_not_current(ruled: EventLog) -> None:
+    tell(ruled, 1, seen("1", "One"), matched("energy-strike-pause", "1"), matched("black-sea-group", "1"))
+    tell(ruled, 2, rules_changed(LATER_RULES))
+    assert [some(row, "claim", "current") for row in rows(ruled, "match")] == [
+        ("energy-strike-pause", True),
+        ("black-sea-group", False),
+    ]
+    assert [some(row, "id", "matches") for row in rows(ruled, "claim")] == [
+        ("black-sea-group", 0),
+        ("energy-strike-pause", 1),
     ]
 
 

@@ -136,6 +136,33 @@ def test_an_edited_file_is_taken_up_and_a_broken_one_refused(
     assert log_kinds.count("item_seen") == 2
 
 
+def test_a_new_term_is_matched_against_what_is_stored_while_the_watch_goes_on(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    text = CONFIG.format(url=web.serve("/feed.xml", NEWS))
+    config = write_config(tmp_path, text)
+    with writing(config, tmp_path / "state", "run") as installation:
+        waits: list[asyncio.Task[None]] = []
+
+        def after_round(_results: list[object]) -> None:
+            write_config(tmp_path, text.replace('"prisoner exchange"', '"agreed"'))
+            os.kill(os.getpid(), signal.SIGHUP)
+            waits.append(asyncio.get_running_loop().create_task(until_told()))
+
+        async def until_told() -> None:
+            while "action=backfill_finished" not in caplog.text:
+                await asyncio.sleep(0.05)
+            daemon.stop("seen enough")
+
+        daemon = daemon_of(installation, ShiftedClock(timedelta(0)), after_round=after_round)
+        run_until_stopped(daemon)
+        verify(installation.log)
+        log_kinds = kinds(installation.log)
+    assert log_kinds[-4:] == ["rules_changed", "match_reviewed", "backfill_finished", "watch_stopped"]
+    assert "action=backfill_finished claims=1 items=1 matched=0 changed=1 dropped=0" in caplog.text
+
+
 def test_a_refused_file_leaves_the_rules_in_force(
     tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
 ) -> None:

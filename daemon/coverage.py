@@ -1,0 +1,54 @@
+"""What was really watched in a span of time: a value that digests say and that the log keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from daemon.moments import Moment
+
+
+@dataclass(frozen=True)
+class FeedTrouble:
+    """A feed that was not readable at the end of a digest's span: since when, why, and what can be done."""
+
+    feed: str
+    state: Literal["failing", "gone", "never polled"]
+    since: Moment | None
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time."""
+
+    start: Moment
+    end: Moment
+
+
+@dataclass(frozen=True)
+class FeedOutage:
+    """A stretch in which a feed could not be read, and which is over."""
+
+    feed: str
+    start: Moment
+    end: Moment
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What was really watched between `since` and `until`.
+
+    `feeds` were to be polled and `feeds_read` of them were readable at the end; `recovered` failed in between and came
+    back; `asleep` are the stretches in which the watch was down; `gaps` are the feeds with a suspected gap, by name.
+    """
+
+    since: Moment | None
+    until: Moment
+    feeds: int
+    feeds_read: int
+    troubles: tuple[FeedTrouble, ...]
+    asleep: tuple[Span, ...]
+    gaps: tuple[str, ...]
+    recovered: tuple[FeedOutage, ...] = ()

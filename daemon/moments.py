@@ -1,0 +1,38 @@
+"""Moments: aware times in UTC, and the one form in which the log and its tables hold them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, PlainSerializer
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO-8601 in UTC with six decimals, so that text sorts as time does: `2025-03-18T15:04:05.000000Z`."""
+    return as_utc(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def as_utc(moment: datetime) -> datetime:
+    """The moment in UTC. Raises ValueError for a time without a zone: nobody could say when that was."""
+    if moment.tzinfo:
+        return moment.astimezone(UTC)
+    raise ValueError(f"a time without a zone: {moment!r}")
+
+
+def parse_timestamp(text: str) -> datetime:
+    """The moment behind a stored timestamp."""
+    return as_utc(datetime.fromisoformat(text))
+
+
+def moment_or_none(text: str | None) -> datetime | None:
+    """The moment behind a column that may be empty."""
+    return parse_timestamp(text) if text else None
+
+
+def timestamp_or_none(moment: datetime | None) -> str | None:
+    """What such a column holds."""
+    return timestamp(moment) if moment else None
+
+
+Moment = Annotated[datetime, AfterValidator(as_utc), PlainSerializer(timestamp)]
