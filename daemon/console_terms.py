@@ -177,6 +177,8 @@ def explanation_screen(one: Explanation) -> None:
     out.print(f"\n[bold]made[/] {_moment(one.match.at)}")
     under = f"  under the rules {event.rules[:16]}…" + (f" of {_moment(one.rules_at)}" if one.rules_at else "")
     out.print(f"{under}; {one.since}", markup=False)
+    if event.retroactive:
+        out.print("  by terms that were written when the item was here already", markup=False)
 
 
 def _item_lines(one: Explanation, event: ClaimMatched) -> None:

@@ -28,7 +28,6 @@ from daemon.trials import (
     Trial,
     changed_claims,
     compare,
-    matches_of,
     restricted,
     rules_to_try,
     try_out,
@@ -179,14 +178,14 @@ def _since(claim: ClaimRule | None, live: RulesChanged | None, event: ClaimMatch
 
 def _state(connection: Connection, match: Recorded, live: RulesChanged | None, now: StoredItem | None) -> str:
     event: ClaimMatched = match.event
-    if lapsed := queries.lapsed_at(connection, match.position):
+    lapsed, current = queries.match_state(connection, match.position)
+    if lapsed:
         return f"lapsed on {lapsed:%Y-%m-%d %H:%M} UTC"
     if now is None or not now.has_text:
         return "as it was made: the item's text was taken out"
     if live is None or _claim_in(live.rules, event.claim) is None:
         return "of a claim that is watched no more"
-    found = matches_of(matcher_of(restricted(live.rules, [event.claim])), now)
-    return "current" if found else "not one that today's rules would make"
+    return "current" if current else "not one that today's rules would make"
 
 
 # ── why not ──────────────────────────────────────────────────────────────────────────────────────────────────────

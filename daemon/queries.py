@@ -144,9 +144,10 @@ def matches_since(
     return _to_tell(connection, condition)
 
 
-def lapsed_at(connection: Connection, match: int) -> datetime | None:
-    """When a match lapsed, if it did."""
-    return moment_or_none(connection.scalar(select(_match.c.lapsed_at).where(_match.c.position == match)))
+def match_state(connection: Connection, match: int) -> tuple[datetime | None, bool]:
+    """When a match lapsed, if it did, and whether today's rules make it."""
+    row = connection.execute(select(_match.c.lapsed_at, _match.c.current).where(_match.c.position == match)).one()
+    return moment_or_none(row.lapsed_at), row.current
 
 
 def match_of(connection: Connection, claim: str, item: str) -> int | None:
