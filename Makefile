@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 STATE ?=
 DIR ?=
 COVERAGE ?=
+LABELS ?=
+CONFIG ?= feeds.yaml
+WRONG ?=
 MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
-.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-slow test-corpus test-package bench bench-hostile bench-matching picture clean
+.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-slow test-corpus test-package bench bench-hostile bench-matching score picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +69,9 @@ bench-hostile: $(VENV)/.dev ## how long hostile documents hold up the event loop
 
 bench-matching: $(VENV)/.bench ## what matching costs, beside regular expressions, FTS5 and tantivy (needs the shared corpus; a quarter of an hour)
 	$(BIN)/python -m benchmarks.matching
+
+score: $(VENV)/.dev ## how well feeds.yaml finds labelled news (LABELS=FILE, CONFIG=FILE; WRONG=yes lists what is wrong)
+	$(BIN)/python -m benchmarks.score --config $(CONFIG) $(if $(LABELS),--labels $(LABELS)) $(if $(filter yes,$(WRONG)),--wrong)
 
 picture: $(VENV)/.run ## docs/digest.png: the demo's digest in a real browser
 	docs/picture.sh $(BIN)/claimwatch docs/digest.png
