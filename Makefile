@@ -5,11 +5,14 @@ BIN := $(VENV)/bin
 STATE ?=
 DIR ?=
 COVERAGE ?=
+LABELS ?=
+CONFIG ?= feeds.yaml
+WRONG ?=
 MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
 .PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-slow test-corpus test-package \
-	bench bench-hostile bench-matching bench-backfill picture clean
+	bench bench-hostile bench-matching bench-backfill score picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -70,6 +73,9 @@ bench-matching: $(VENV)/.bench ## what matching costs, beside regular expression
 
 bench-backfill: $(VENV)/.dev ## how fast stored items are matched against new terms, and what polls notice (three minutes)
 	$(BIN)/python -m benchmarks.backfill
+
+score: $(VENV)/.dev ## how well feeds.yaml finds labelled news (LABELS=FILE, CONFIG=FILE; WRONG=yes lists what is wrong)
+	$(BIN)/python -m benchmarks.score --config $(CONFIG) $(if $(LABELS),--labels $(LABELS)) $(if $(filter yes,$(WRONG)),--wrong)
 
 picture: $(VENV)/.run ## docs/digest.png: the demo's digest in a real browser
 	docs/picture.sh $(BIN)/claimwatch docs/digest.png
