@@ -92,8 +92,11 @@ class Compiler:
                 numbers = tuple(map(self._vocabulary.number, words))
                 return Row(numbers, tuple(map(self._vocabulary.width, numbers)))
             case Near(parts, within_words):
-                own = reach if within_words is None else 2 * (within_words - 1)
-                return Close(tuple(self._local(part, reach) for part in parts), own)
+                if within_words is None:
+                    return Close(tuple(self._local(part, reach) for part in parts), reach)
+                # A phrase with room in it: as in any phrase, its words stand for themselves.
+                leaves = (self._leaf(self._vocabulary.number(part)) for part in parts if isinstance(part, Word))
+                return Close(tuple(leaves), 2 * (within_words - 1))
             case Or(parts):
                 return Any(tuple(self._local(part, reach) for part in parts))
             case _:

@@ -15,8 +15,10 @@ NOT binds before near (side by side), near before AND, AND before OR: Lucene's q
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, product
+from operator import ne
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from daemon.errors import ClaimwatchError
@@ -117,6 +119,8 @@ _PIECE = re.compile(
 
 _TYPOGRAPHY = str.maketrans("“”„‟«»–—−", '""""""---')
 DEEPEST_NESTING = 50
+MOST_HYPHENED = 3
+"""Words with hyphens in one phrase, of which each may be apart or one: eight phrases, where ten would make 1,024."""
 
 
 def parse_term(text: str) -> Term:
@@ -303,13 +307,18 @@ def _leaf(piece: _Piece) -> Term:
     spelt = [word for chunk in chunks(piece.text) for word in words_of(chunk)]
     if not spelt:
         raise TermError(f"there is no word in {piece.text!r}", piece.column, "Only letters and digits are looked for.")
-    apart = [part for word in spelt for part in parts_of(word)]
-    ways = [apart]
-    if len(apart) > len(spelt):
-        whole = [one for word in spelt for one in _joined_or_parts(word)]
-        ways += [whole] if whole != apart else []
-    leaves = [_words_in_a_row([Word(word, piece.exact, cased) for word in way], piece) for way in ways]
+    leaves = [_words_in_a_row([Word(word, piece.exact, cased) for word in way], piece) for way in _ways(spelt)]
     return leaves[0] if len(leaves) == 1 else Or(tuple(leaves))
+
+
+def _ways(spelt: Sequence[str]) -> Iterator[list[str]]:
+    """The ways to write a row of words of which hyphens join some: apart or as one, each or all."""
+    apart = [parts_of(word) for word in spelt]
+    whole = [_joined_or_parts(word) for word in spelt]
+    hyphened = sum(map(ne, apart, whole))
+    either = ([one] if one == other else [one, other] for one, other in zip(apart, whole, strict=True))
+    for way in product(*either) if hyphened <= MOST_HYPHENED else (apart, whole):
+        yield list(chain.from_iterable(way))
 
 
 def _joined_or_parts(word: str) -> list[str]:

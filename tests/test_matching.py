@@ -356,3 +356,17 @@ def test_a_text_that_repeats_the_words_of_a_term_costs_no_more_than_another() ->
     began = time.process_time()
     assert made.match(title="", summary="energy strike pause " * 300)
     assert time.process_time() - began < 0.3
+
+
+@pytest.mark.parametrize(
+    "title", ["Russia-US cease-fire talks", "RussiaUS ceasefire talks", "Russia US ceasefire talks"]
+)
+def test_each_word_with_a_hyphen_in_a_phrase_may_be_apart_or_one(title: str) -> None:
+    assert bears('"Russia-US cease-fire talks"', title)
+
+
+def test_words_in_a_phrase_with_room_stand_for_themselves() -> None:
+    lists = {"strike": ("attack",)}
+    assert bears("energy strike", "An attack on energy", words=lists)
+    assert not bears('"energy strike"~3', "An attack on energy", words=lists)
+    assert bears('"energy strike"~3', "A strike on energy", words=lists)

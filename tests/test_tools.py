@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
+from daemon.backfill import catch_up
 from daemon.backtest import VirtualClock
 from daemon.cli import app
 from daemon.errors import ClaimwatchError
@@ -119,6 +120,7 @@ def read_in(log: EventLog, config: Path, feed: str, items: Sequence[dict[str, An
     document = {"version": "https://jsonfeed.org/version/1.1", "title": feed, "items": list(items)}
     rule = next(one for one in watch.rules.feeds if one.id == feed)
     take_in(watch, rule, Changed(json.dumps(document).encode(), str(at), None, None, None))
+    catch_up(watch)
 
 
 def made(folder: Path) -> Desk:
