@@ -122,6 +122,7 @@ LEFT = {
         Russian strikes on Ukraine's energy infrastructure halt trains
         После удара по подстанции в Киеве прекратилась подача воды
         Israel stops its strikes on Iranian energy sites
+        Energy workers pause their strike in a pay dispute
         俄军袭击乌克兰能源设施
     """,
     "black-sea-group": """
@@ -132,6 +133,8 @@ LEFT = {
     "prisoner-exchange": """
         Hamas and Israel exchange prisoners
         Belarus frees political prisoners
+        An American dancer comes home in a prisoner exchange with Moscow
+        Киев и Москва обменялись ударами, есть раненые
         Израиль и ХАМАС договорились об обмене пленными
     """,
     "kursk-encirclement": """
