@@ -66,6 +66,8 @@ FOUND = {
         Kremlin lists its conditions for a truce
         Ukraine is ready for an unconditional ceasefire
         Envoy brings a peace plan to Moscow
+        Moscow insists that annexed regions be recognised
+        Россия требует вывода войск из Донбасса
         Кремль: позиция России по урегулированию прежняя
         Україна готова до перемир'я
         Путін висунув умови для припинення вогню
