@@ -93,7 +93,8 @@ class Compiler:
                 return Row(numbers, tuple(map(self._vocabulary.width, numbers)))
             case Near(parts, within_words):
                 if within_words is None:
-                    return Close(tuple(self._local(part, reach) for part in parts), reach)
+                    # Where one has no place, the others are not looked for: the cheap ones first.
+                    return Close(tuple(sorted((self._local(part, reach) for part in parts), key=_breadth)), reach)
                 # A phrase with room in it: as in any phrase, its words stand for themselves.
                 leaves = (self._leaf(self._vocabulary.number(part)) for part in parts if isinstance(part, Word))
                 return Close(tuple(leaves), 2 * (within_words - 1))
@@ -132,6 +133,17 @@ class Compiler:
 def entry(text: str) -> Term:
     """A line of a word list as a term: its words in a row, `=word` and `word*` as in a term."""
     return parse_term(text if text[:1] == "=" or text[-1:] == "*" else f'"{text}"')
+
+
+def _breadth(node: Local) -> int:
+    """How much there is to look for at most."""
+    match node:
+        case Any(parts) | Close(parts):
+            return sum(map(_breadth, parts))
+        case Row(numbers):
+            return len(numbers)
+        case _:
+            return 1
 
 
 def _alternatives(terms: Iterable[Term]) -> Iterator[Term]:

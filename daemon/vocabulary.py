@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from daemon.stems import stems
+from daemon.stems import script_of, stems
 from daemon.terms import Word
-from daemon.words import Forms, Unit, chunks, fold, has_unspaced, is_unspaced, pieces, spell, units
+from daemon.words import Forms, Unit, chunks, fold, has_unspaced, is_one_word, is_unspaced, pieces, spell, units
 
 Inflect: TypeAlias = Callable[[Iterable[str]], Mapping[str, Forms]]
 """The forms of folded words: see `lexicon.forms_of`."""
@@ -19,8 +19,9 @@ Numbers: TypeAlias = tuple[int, ...]
 
 MOST_CELLS = 150_000
 """Spellings kept: the 61,801 items of the corpus have 175,000, of which half come once."""
-STEM_HEAD = 3
-"""Letters that a word and its inflections share; without them, each spelling would go through every stemmer."""
+STEM_HEAD = 4
+"""Letters that a Latin word and its inflections share, which is as many as a stem must have there; without them, each
+spelling would go through sixteen stemmers."""
 
 
 class Run(tuple[int, ...]):
@@ -101,26 +102,27 @@ class Vocabulary:
             for form in key.forms:
                 _add(self._by_form, form, alone)
             if key.by_stem:
-                self._stemmed.setdefault(folded[:STEM_HEAD], []).append((folded, number))
-                self._by_stem.pop(folded[:STEM_HEAD], None)
+                self._stemmed.setdefault(_head(folded), []).append((folded, number))
+                self._by_stem.pop(_head(folded), None)
         elif word.prefix:
             _add(self._by_prefix, folded, alone)
             self._prefix_lengths = tuple(sorted({*self._prefix_lengths, len(folded)}))
         else:
             # A cased word's key can't be one without case: see `_letters`.
-            _add(self._by_letters, spell(word.text) if word.cased else _letters(word.text), alone)
+            _add(self._by_letters, spell(word.text) if word.cased else _letters(spell(word.text)), alone)
 
     def met_by(self, word: str) -> Numbers:
         """The numbers that one word of a text meets, as it is written there."""
         form = fold(word)
         found = self._by_form.get(form, ())
         if self._by_letters:
-            found += self._by_letters.get(spell(word), ()) + self._by_letters.get(_letters(word), ())
+            spelt = spell(word)
+            found += self._by_letters.get(spelt, ()) + self._by_letters.get(_letters(spelt), ())
         for length in self._prefix_lengths:
             if length <= len(form):
                 found += self._by_prefix.get(form[:length], ())
-        if form[:STEM_HEAD] in self._stemmed:
-            by_stem = self._stems_of(form[:STEM_HEAD])
+        if self._stemmed and (head := _head(form)) in self._stemmed:
+            by_stem = self._stems_of(head)
             for stem in stems(form):
                 found += by_stem.get(stem, ())
         if self._groups_of:
@@ -179,6 +181,8 @@ class Cells(dict[str, Cell]):
         return _run(there, len(chunk))
 
     def _of_chunk(self, chunk: str) -> Cell:
+        if is_one_word(chunk):
+            return self._vocabulary.met_by(chunk)
         there = list(units(chunk))
         if len(there) == 1 and there[0].after == 2:
             return self._vocabulary.met_by(there[0].word)
@@ -222,9 +226,14 @@ def _together(cells: Iterable[Cell]) -> Run:
     return _run(there, begin)
 
 
-def _letters(word: str) -> str:
+def _letters(spelt: str) -> str:
     # The mark keeps what any case meets apart from what only this case meets.
-    return "\0" + spell(word).casefold()
+    return "\0" + spelt.casefold()
+
+
+def _head(form: str) -> str:
+    # Arabic has its article in front, and other scripts have few words here: what they share is the script.
+    return form[:STEM_HEAD] if form.isascii() else script_of(form) or ""
 
 
 def _add(index: dict[str, Numbers], key: str, alone: Numbers) -> None:

@@ -174,6 +174,8 @@ class Spans:
 @lru_cache(maxsize=65_536)
 def fold(word: str) -> str:
     """The form in which two spellings of a word are equal: `fold("Russia’s") == "russia"`, `fold("Zoé") == "zoe"`."""
+    if word.isascii() and word.isalnum():
+        return word.lower()
     spelt = spell(word).casefold()
     if spelt.isascii():
         return spelt
