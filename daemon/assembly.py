@@ -69,12 +69,17 @@ class Installation:
         """Where mail goes when there is no server."""
         return None if self.settings.mail.smtp else self.settings.mail.maildir
 
-    def reloaded(self) -> tuple[Settings, Watch, Post]:
-        """The same log under feeds.yaml as it is now. Raises ClaimwatchError where that can't be used."""
+    def reloaded(self, before: Watch) -> tuple[Settings, Watch, Post]:
+        """The same log under feeds.yaml as it is now, its terms compiled; those of `before` are taken over.
+
+        Raises ClaimwatchError where that can't be used.
+        """
         fresh = Installation(load(self.settings.file, self.settings.state), self.log)
         if fresh.settings.database != self.settings.database:
             raise ClaimwatchError("database: was changed", hint="Restart claimwatch to work on another log.")
-        return fresh.settings, fresh.watch, fresh.post
+        watch = Watch.over(self.log, fresh.settings.rules, before=before.matcher)
+        _ = watch.matcher  # Compiled now, so that its faults are those of the reload.
+        return fresh.settings, watch, fresh.post
 
 
 @contextmanager

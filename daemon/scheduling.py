@@ -57,7 +57,8 @@ Tick = Callable[[], Awaitable[timedelta]]
 class Daemon:
     """A watch that runs until it is told to stop.
 
-    `reload` reads feeds.yaml again and returns what to go on with; it raises ClaimwatchError where it can't be used.
+    `reload` is given the watch so far, reads feeds.yaml again and returns what to go on with; it raises ClaimwatchError
+    where it can't be used.
     `ready` is called once, when a signal would be heard.
     `after_round` hears of each round of polls that asked at least one feed.
     """
@@ -65,7 +66,7 @@ class Daemon:
     watch: Watch
     post: Post
     settings: Settings
-    reload: Callable[[], tuple[Settings, Watch, Post]]
+    reload: Callable[[Watch], tuple[Settings, Watch, Post]]
     ready: Callable[[], None] = lambda: None
     told: Callable[[Polled], None] = lambda _polled: None
     before_round: Callable[[int], None] = lambda _count: None
@@ -205,7 +206,7 @@ class Daemon:
         """Takes up an edited feeds.yaml whole, or keeps the rules in force and says what is wrong with the new ones."""
         self._rules_seen = _stamp(self.settings)
         try:
-            settings, watch, post = await beside_the_loop(self.reload)
+            settings, watch, post = await beside_the_loop(self.reload, self.watch)
         except ClaimwatchError as error:
             logger.error("action=rules_refused; the old ones stay in force:\n%s", error)
             return

@@ -14,9 +14,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import ParamSpec, Protocol, TypeVar
 
 from daemon import knowledge, queries
@@ -78,14 +78,19 @@ class Watch:
 
     log: EventLog
     rules: Rules
-    matcher: Matcher
     clock: Clock
+    before: Matcher | None = field(default=None, repr=False)
+    """What terms that have not changed are taken over from."""
 
     @classmethod
-    def over(cls, log: EventLog, rules: Rules, clock: Clock | None = None, before: Watch | None = None) -> Watch:
-        """The watch of `rules` over `log`, with its terms compiled: those that the watch `before` lacks."""
-        matcher = compile_rules(rules, forms_of, before.matcher if before else None)
-        return cls(log, rules, matcher, clock or SystemClock())
+    def over(cls, log: EventLog, rules: Rules, clock: Clock | None = None, before: Matcher | None = None) -> Watch:
+        """The watch of `rules` over `log`."""
+        return cls(log, rules, clock or SystemClock(), before)
+
+    @cached_property
+    def matcher(self) -> Matcher:
+        """The compiled terms. Made when they are first asked for: what only sends or tells needs no dictionaries."""
+        return compile_rules(self.rules, forms_of, self.before)
 
 
 @dataclass(frozen=True)

@@ -1266,7 +1266,7 @@ def test_run_says_how_many_feeds_are_not_due_yet(polled: Desk) -> None:
 def test_a_reload_takes_up_what_feeds_yaml_says_now(polled: Desk) -> None:
     with reading(polled.config, polled.state) as installation:
         polled.config.write_text("feeds: {}\n", encoding="utf-8")
-        settings, watch, _ = installation.reloaded()
+        settings, watch, _ = installation.reloaded(installation.watch)
     assert (settings.rules.feeds, watch.rules.feeds) == ((), ())
     assert len(installation.settings.rules.feeds) == 1
 
@@ -1275,7 +1275,7 @@ def test_a_reload_moves_to_no_other_database(polled: Desk) -> None:
     with reading(polled.config, polled.state) as installation:
         polled.config.write_text("database: sqlite:///other.db\n", encoding="utf-8")
         with pytest.raises(ClaimwatchError, match="database: was changed"):
-            installation.reloaded()
+            installation.reloaded(installation.watch)
 
 
 def test_mail_goes_to_a_server_where_one_is_named(polled: Desk) -> None:

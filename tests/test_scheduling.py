@@ -61,8 +61,8 @@ def write_config(folder: Path, text: str) -> Path:
 def daemon_of(installation: Installation, clock: ShiftedClock, **callbacks: Callable[..., object]) -> Daemon:
     watch = replace(installation.watch, clock=clock)
 
-    def reload() -> tuple[object, Watch, object]:
-        settings, fresh, post = installation.reloaded()
+    def reload(before: Watch) -> tuple[object, Watch, object]:
+        settings, fresh, post = installation.reloaded(before)
         return settings, replace(fresh, clock=clock), post
 
     return Daemon(watch, installation.post, installation.settings, reload, clock=clock, **callbacks)  # type: ignore[arg-type]
