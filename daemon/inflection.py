@@ -40,7 +40,7 @@ def _in_cyrillic(words: list[str]) -> Iterator[tuple[str, Forms]]:
     dictionaries = Slavic() if words else None
     for word in words:
         assert dictionaries
-        yield word, Forms(dictionaries.forms(word))
+        yield word, dictionaries.forms(word)
 
 
 def _elsewhere(words: list[str]) -> Iterator[tuple[str, Forms]]:

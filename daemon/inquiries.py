@@ -263,6 +263,7 @@ def listened(connection: Connection, rules: Rules, looking: Looking) -> Listened
 
 
 def known_word(word: str) -> bool:
-    """Whether the English dictionary knows the word. Of Cyrillic words nothing tells whose forms were guessed."""
+    """Whether a dictionary lists the word: English, Russian or Ukrainian."""
     folded = fold(word)
-    return folded.isascii() and not forms_of([folded])[folded].by_stem
+    forms = forms_of([folded])[folded]
+    return not (forms.by_stem or forms.guessed)

@@ -111,12 +111,12 @@ def _forms(words: Sequence[str], answered: bytes) -> Mapping[str, Forms]:
         answer = _ANSWER.validate_json(answered)
         # Made of a set, a frozenset takes half the room that one made of a list takes: its size is known beforehand.
         lists = [frozenset(set(forms.split("\n"))) for forms in answer.lists]
-        by_stem = set(answer.by_stem)
-        shared: dict[tuple[int, bool], Forms] = {}
+        by_stem, guesses = set(answer.by_stem), set(answer.guessed)
+        shared: dict[tuple[int, bool, bool], Forms] = {}
         found = {}
         for place, (word, at) in enumerate(zip(words, answer.list_of, strict=True)):
-            stemmed = place in by_stem
-            found[word] = shared.setdefault((at, stemmed), Forms(lists[at], stemmed))
+            stemmed, guessed = place in by_stem, place in guesses
+            found[word] = shared.setdefault((at, stemmed, guessed), Forms(lists[at], stemmed, guessed))
         return found
     except (ValueError, LookupError) as error:
         raise ClaimwatchError("the dictionaries' answer is none", hint="Please report it.") from error

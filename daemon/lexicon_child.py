@@ -21,12 +21,13 @@ class Answer:
     """What was found for the words that were asked: for the one at each place, `lists[list_of[place]]`.
 
     A list is its forms, a line each: folding makes words with a space in them, and none with an end of line.
-    `by_stem` are the places of words that are also matched by stem.
+    `by_stem` are the places of words that are also matched by stem, `guessed` of those that no dictionary lists.
     """
 
     lists: list[str]
     list_of: list[int]
     by_stem: list[int]
+    guessed: list[int]
 
 
 def main() -> None:
@@ -49,7 +50,8 @@ def answer(words: Sequence[str]) -> Answer:
     lists: dict[frozenset[str], int] = {}
     list_of = [lists.setdefault(found[word].forms, len(lists)) for word in words]
     by_stem = [place for place, word in enumerate(words) if found[word].by_stem]
-    return Answer(["\n".join(forms) for forms in lists], list_of, by_stem)
+    guessed = [place for place, word in enumerate(words) if found[word].guessed]
+    return Answer(["\n".join(forms) for forms in lists], list_of, by_stem, guessed)
 
 
 if __name__ == "__main__":

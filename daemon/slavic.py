@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from daemon.words import fold
+from daemon.words import Forms, fold
 
 _RUSSIAN_LETTERS = frozenset("ыэъё")
 _UKRAINIAN_LETTERS = frozenset("іїєґ")
@@ -41,7 +41,7 @@ class Slavic:
         self._russian = _Dictionary(pymorphy3_dicts_ru.get_path(), "ru")
         self._ukrainian = _Dictionary(pymorphy3_dicts_uk.get_path(), "uk")
 
-    def forms(self, word: str) -> frozenset[str]:
+    def forms(self, word: str) -> Forms:
         """All forms of the folded `word`, folded."""
         dictionaries = list(self._may_know(word))
         known = [(dictionary, dictionary.known(word)) for dictionary in dictionaries]
@@ -49,7 +49,7 @@ class Slavic:
         if not any(readings for _, readings in known):
             for dictionary in dictionaries:
                 found.update(*(reading.forms for reading in dictionary.predicted(word)))
-            return frozenset(found)
+            return Forms(frozenset(found), guessed=True)
         # The Ukrainian dictionary has "Шольц" and "Байден", the Russian one has not; the texts of both have them.
         of_name = all(reading.is_name and reading.is_lemma for _, readings in known for reading in readings)
         for dictionary, readings in known:
@@ -58,7 +58,7 @@ class Slavic:
                 found.update(*(reading.forms for reading in lemmas or readings))
             elif of_name:
                 found.update(*(reading.forms for reading in dictionary.predicted(word)[:1] if reading.is_lemma))
-        return frozenset(found)
+        return Forms(frozenset(found))
 
     def _may_know(self, word: str) -> Iterator[_Dictionary]:
         letters = set(word)

@@ -157,7 +157,8 @@ def _words_of(rules: Rules) -> dict[Word, str]:
     for name in used:
         for line in rules.words[name]:
             for word in words_in(entry(line)):
-                if _can_be_judged(word.text):
+                # A list holds words of all languages, and for most of those there is no dictionary here.
+                if _can_be_judged(word.text) and script_of(fold(word.text)) == "CYRILLIC":
                     found.setdefault(replace(word, cased=False), f"the word list {name}")
     return found
 

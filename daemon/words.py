@@ -198,7 +198,9 @@ class Forms:
     """What a word of a term meets: its folded inflected forms, itself among them.
 
     `by_stem` is true for words of languages that only Snowball serves: those meet every word of an equal stem, too.
+    `guessed` is true where no dictionary lists the word, and its forms follow from how it ends.
     """
 
     forms: frozenset[str]
     by_stem: bool = False
+    guessed: bool = False

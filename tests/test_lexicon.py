@@ -99,8 +99,8 @@ def test_a_child_that_gives_no_answer_is_told_of_with_what_to_do(command: list[s
         "",
         "[]",
         '{"lists": []}',
-        '{"lists": [], "list_of": [0], "by_stem": []}',
-        '{"lists": ["a"], "list_of": [], "by_stem": []}',
+        '{"lists": [], "list_of": [0], "by_stem": [], "guessed": []}',
+        '{"lists": ["a"], "list_of": [], "by_stem": [], "guessed": []}',
     ],
 )
 def test_an_answer_that_is_none_is_not_taken_for_one(answer: str) -> None:
