@@ -16,8 +16,7 @@ from daemon.backfill import progress_in
 from daemon.chain import verify_chain
 from daemon.comparison import first_difference, outdated_table
 from daemon.databases import Connection
-from daemon.delivery import Post
-from daemon.digests import next_due
+from daemon.duetimes import next_due
 from daemon.errors import ClaimwatchError, LogDamaged
 from daemon.eventlog import EventLog, Head, copy_events, head_of, last_of_kind
 from daemon.events import WatchStarted, WatchStopped
@@ -26,6 +25,7 @@ from daemon.guard import GuardedTransport
 from daemon.locks import Keep, holder_of, writer_lock
 from daemon.mailing import MaildirCarrier, carrier_for
 from daemon.moments import timestamp, timestamp_or_none
+from daemon.preparing import Post
 from daemon.projections import make_tables_anew, rebuild
 from daemon.service import Clock, SystemClock, Watch
 from daemon.settings import Settings, load

@@ -21,12 +21,13 @@ import httpx
 
 from daemon import knowledge, queries
 from daemon.backfill import Progress, catch_up
-from daemon.delivery import Post, deliver, next_due_time, prepare_due
+from daemon.delivery import deliver
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog
 from daemon.events import DeliveryAccepted, DigestPrepared, Recorded
 from daemon.fetching import Failed, Unchanged, open_fetcher
 from daemon.parsing import open_parser
+from daemon.preparing import Post, next_due_time, prepare_due
 from daemon.rules import FeedRule, Rules
 from daemon.service import Polled, Watch, poll, record_rules
 

@@ -24,11 +24,11 @@ from daemon.cli_options import (
     write_file,
 )
 from daemon.completion import digest_names
-from daemon.delivery import prepare_due, prepare_now
-from daemon.delivery import preview as preview_digest
-from daemon.delivery import resend as prepare_again
 from daemon.errors import ClaimwatchError
 from daemon.events import DigestPrepared, DigestSkipped, Recorded
+from daemon.preparing import prepare_due, prepare_now
+from daemon.preparing import preview as preview_digest
+from daemon.preparing import resend as prepare_again
 from daemon.rendering import unpack
 from daemon.rules import recipient_id
 from daemon.service import record_rules

@@ -23,7 +23,8 @@ from rich.text import Text
 
 from daemon import __version__, backfill
 from daemon.backtest import Snapshot, Summary
-from daemon.digests import MatchToTell, next_due
+from daemon.digests import MatchToTell
+from daemon.duetimes import next_due
 from daemon.events import (
     BackfillFinished,
     DeliveryAccepted,

@@ -1,7 +1,4 @@
-"""Digests: when one is due, what it says, and the message it becomes. Pure: templates and times come in as values.
-
-due_times → compose → render → to_message
-"""
+"""Digests: what one says, and what it is called. Pure: matches and times come in as values."""
 
 from __future__ import annotations
 
@@ -11,42 +8,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
 from typing import Literal
-from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo
-
-import idna
-from cronsim import CronSim
 
 from daemon.coverage import Coverage
 from daemon.events import Evidence
+from daemon.links import host_of, safe_link
 from daemon.moments import as_utc
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules
 
 EXCERPT_CHARACTERS = 320
-MOST_MISSED = 400
-"""Due times looked back at after a long downtime: over a year of a daily digest."""
-
-
-# ── when ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def next_due(rule: DigestRule, after: datetime) -> datetime:
-    """The first due time after a moment, in UTC.
-
-    cronsim reads the cron fields in the digest's zone as Debian's cron does: a time that spring skips comes right after
-    the gap, one that autumn repeats comes once.
-    """
-    return as_utc(next(CronSim(rule.cron, after.astimezone(ZoneInfo(rule.timezone)))))
-
-
-def due_times(rule: DigestRule, after: datetime, until: datetime) -> tuple[datetime, ...]:
-    """The due times in (after, until], oldest first; at most the last MOST_MISSED of them."""
-    found: list[datetime] = []
-    due = next_due(rule, after)
-    while due <= until:
-        found = [*found[-MOST_MISSED + 1 :], due]
-        due = next_due(rule, due)
-    return tuple(found)
 
 
 def digest_id(name: str, recipient: str, due: datetime, *, resent: bool = False) -> str:
@@ -242,7 +212,7 @@ def _days(count: int) -> str:
 
 
 def _item_view(match: MatchToTell, feed: FeedRule | None, zone: ZoneInfo) -> ItemView:
-    link = _safe_link(match.link, feed.url if feed else "")
+    link = safe_link(match.link, feed.url if feed else "")
     when = match.published or match.first_seen
     title = "(text taken out of the log)" if match.redacted else match.title or "(no title)"
     return ItemView(
@@ -250,7 +220,7 @@ def _item_view(match: MatchToTell, feed: FeedRule | None, zone: ZoneInfo) -> Ite
         title=tuple(marked(title, 0, len(title), _spans(match, "title") if title == match.title else ())),
         excerpt=tuple(_excerpt(match)),
         link=link,
-        host=_host(link),
+        host=host_of(link),
         feed=(feed.title if feed else "") or match.feed,
         when=when.astimezone(zone),
         when_is="published" if match.published else "first seen",
@@ -320,31 +290,3 @@ def _joined(text: str, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, 
 
 def _on_one_line(text: str) -> str:
     return text.replace("\n", " ")
-
-
-def _safe_link(link: str | None, feed_url: str) -> str | None:
-    """The absolute http(s) address, else None: feeds carry `javascript:` and worse."""
-    if not link:
-        return None
-    try:
-        absolute = urljoin(feed_url, link)
-        parts = urlsplit(absolute)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            return None
-    except ValueError:
-        return None
-    return absolute.replace(" ", "%20")
-
-
-def _host(link: str | None) -> str:
-    """The host to show beside a link; one that is not ASCII is shown as the browser resolves it (xn--…)."""
-    host = (urlsplit(link).hostname or "") if link else ""
-    try:
-        return ascii_host(host)
-    except idna.IDNAError:
-        return host.encode("ascii", "backslashreplace").decode()
-
-
-def ascii_host(host: str) -> str:
-    """A host's name as DNS and mail carry it (UTS 46). Raises idna.IDNAError, a UnicodeError, where it has none."""
-    return host if host.isascii() else idna.encode(host, uts46=True).decode()

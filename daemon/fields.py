@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from daemon.compiling import entry
 from daemon.databases import database_at
-from daemon.digests import ascii_host
+from daemon.links import ascii_host
 from daemon.terms import Near, TermError
 from daemon.words import tokenise
 

@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import aiosmtplib
 
-from daemon.digests import ascii_host
+from daemon.links import ascii_host
 from daemon.rendering import addressed
 from daemon.settings import Mail, Smtp
 

@@ -24,10 +24,11 @@ from daemon import __version__, queries
 from daemon.assembly import fetcher_of
 from daemon.backfill import Backfill
 from daemon.backfill import waiting as backfill_waiting
-from daemon.delivery import Post, deliver, next_due_time, prepare_due
+from daemon.delivery import deliver
 from daemon.errors import ClaimwatchError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
 from daemon.parsing import Parser
+from daemon.preparing import Post, next_due_time, prepare_due
 from daemon.projections import record
 from daemon.service import Clock, Polled, SystemClock, Watch, beside_the_loop, due_feeds, poll, record_rules
 from daemon.settings import Settings

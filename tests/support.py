@@ -21,7 +21,6 @@ from xml.sax.saxutils import escape
 import pytest
 
 from daemon.backtest import VirtualClock
-from daemon.delivery import Post
 from daemon.eventlog import EventLog
 from daemon.fetching import Changed, Fetcher, Outcome, open_fetcher
 from daemon.guard import GuardedTransport
@@ -29,6 +28,7 @@ from daemon.inflection import inflect
 from daemon.items import Item, parse, split
 from daemon.mailing import Carrier, MaildirCarrier
 from daemon.matching import Matcher, compile_rules
+from daemon.preparing import Post
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.service import Polled, Watch, after_reading
 from daemon.service import take_in as take_in_document

@@ -25,11 +25,11 @@ from daemon import knowledge, queries
 from daemon.assembly import rebuild_projections, verify
 from daemon.backfill import SMALLEST_CHUNK, Backfill, Progress, catch_up, progress_in, waiting
 from daemon.backtest import VirtualClock
-from daemon.delivery import prepare_due
 from daemon.eventlog import EventLog, read
 from daemon.events import BackfillFinished, ClaimMatched, DigestPrepared, MatchLapsed, MatchReviewed, Recorded
 from daemon.fetching import Changed
 from daemon.items import Feed, Item
+from daemon.preparing import prepare_due
 from daemon.rematching import after_rematching
 from daemon.rendering import unpack
 from daemon.rules import ClaimRule, Rules, TermRule

@@ -17,18 +17,7 @@ import pytest
 
 from daemon import queries
 from daemon.coverage import FeedTrouble, Span
-from daemon.delivery import (
-    LONGEST_TRYING,
-    Post,
-    coverage,
-    deliver,
-    digest_rule,
-    next_due_time,
-    prepare_due,
-    prepare_now,
-    preview,
-    resend,
-)
+from daemon.delivery import LONGEST_TRYING, deliver
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, head_of, read
 from daemon.events import (
@@ -49,6 +38,16 @@ from daemon.fetching import Changed, Failed, Gone, Unchanged
 from daemon.items import Item
 from daemon.knowledge import PollState, keep_poll_state
 from daemon.mailing import Accepted, Deferred, Handover, MaildirCarrier, Refused
+from daemon.preparing import (
+    Post,
+    coverage,
+    digest_rule,
+    next_due_time,
+    prepare_due,
+    prepare_now,
+    preview,
+    resend,
+)
 from daemon.projections import record
 from daemon.rendering import unpack
 from daemon.rules import recipient_id

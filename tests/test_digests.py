@@ -22,17 +22,15 @@ from jinja2 import TemplateError
 
 from daemon.coverage import Coverage, FeedOutage, FeedTrouble, Span
 from daemon.digests import (
-    MOST_MISSED,
     DigestView,
     ItemView,
     MatchToTell,
     compose,
     digest_id,
-    due_times,
     message_id,
-    next_due,
     standing,
 )
+from daemon.duetimes import MOST_MISSED, due_times, next_due
 from daemon.events import Evidence
 from daemon.items import one_line, squeeze
 from daemon.rendering import Rendered, addressed, pack, render, to_message, unpack

@@ -14,7 +14,8 @@ cli_watch cli_log cli_terms cli_digest cli_setup cli_demo
 cli_options scheduling completion starter demo console_terms
 console assembly schemas
 backtest
-delivery backfill
+delivery
+preparing backfill
 service
 parsing
 parser_child
@@ -35,7 +36,7 @@ shortfalls
 explaining unheard
 rematching rendering trials
 decisions
-matching digests notation
+matching digests notation duetimes
 soundness indexing
 compiling
 searching
@@ -45,7 +46,7 @@ inflection
 commonwords english slavic stems
 words events
 coverage rules
-moments
+moments links
 claims
 errors
 """

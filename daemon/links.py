@@ -1,0 +1,35 @@
+"""Addresses of the web as a reader may be shown them: what is safe to click, and where it leads."""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit
+
+import idna
+
+
+def safe_link(link: str | None, feed_url: str) -> str | None:
+    """The absolute http(s) address, else None: feeds carry `javascript:` and worse."""
+    if not link:
+        return None
+    try:
+        absolute = urljoin(feed_url, link)
+        parts = urlsplit(absolute)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+            return None
+    except ValueError:
+        return None
+    return absolute.replace(" ", "%20")
+
+
+def host_of(link: str | None) -> str:
+    """The host to show beside a link; one that is not ASCII is shown as the browser resolves it (xn--…)."""
+    host = (urlsplit(link).hostname or "") if link else ""
+    try:
+        return ascii_host(host)
+    except idna.IDNAError:
+        return host.encode("ascii", "backslashreplace").decode()
+
+
+def ascii_host(host: str) -> str:
+    """A host's name as DNS and mail carry it (UTS 46). Raises idna.IDNAError, a UnicodeError, where it has none."""
+    return host if host.isascii() else idna.encode(host, uts46=True).decode()
