@@ -12,7 +12,7 @@ MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
 .PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-slow test-corpus test-package \
-	bench bench-hostile bench-matching bench-backfill score picture clean
+	bench bench-hostile bench-matching bench-backfill bench-stories score picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -73,6 +73,9 @@ bench-matching: $(VENV)/.bench ## what matching costs, beside regular expression
 
 bench-backfill: $(VENV)/.dev ## how fast stored items are matched against new terms, and what polls notice (three minutes)
 	$(BIN)/python -m benchmarks.backfill
+
+bench-stories: $(VENV)/.dev ## how well reports of the same news are found, by judged pairs (needs the shared corpus; a minute)
+	$(BIN)/python -m benchmarks.stories
 
 score: $(VENV)/.dev ## how well feeds.yaml finds labelled news (LABELS=FILE, CONFIG=FILE; WRONG=yes lists what is wrong)
 	$(BIN)/python -m benchmarks.score --config $(CONFIG) $(if $(LABELS),--labels $(LABELS)) $(if $(filter yes,$(WRONG)),--wrong)

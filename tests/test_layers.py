@@ -37,6 +37,8 @@ explaining unheard
 rematching rendering trials
 decisions
 matching digests notation duetimes
+stories
+independence
 soundness indexing
 compiling
 searching
@@ -46,7 +48,7 @@ inflection
 commonwords english slavic stems
 words events
 coverage rules
-moments links
+moments links copies
 claims
 errors
 """
