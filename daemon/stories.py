@@ -3,7 +3,7 @@
 Two reports are as alike as the words of their titles, and a little of their summaries, are the same; words that few
 reports of the batch have weigh most, so what a whole digest is about counts for little. The pair that is most alike
 joins first, then stories go on joining while their reports are alike *on average*: where one link is enough, a chain
-of small steps makes one story of a whole week. Copies of one text join whatever their headlines are.
+of small steps can make one story of a whole week. Copies of one text join whatever their headlines are.
 
 Nothing is translated: stories of two languages meet only by names and figures that both spell alike.
 """
