@@ -310,7 +310,7 @@ def test_hostile_texts_cost_little_more_than_others(kind: str) -> None:
     assert sum(len(story.reports) for story in told) == 200
 
 
-def test_five_thousand_reports_cost_in_proportion_and_not_by_the_square() -> None:
+def test_thousands_of_reports_cost_in_proportion_and_not_by_the_square() -> None:
     def seconds(many: int) -> float:
         reports = [
             report(at, f"{OTHER_NEWS[at % 8]} {at % 50} {at * 7 % 301}", feed=f"f{at % 30}", hours=at / 60)
