@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from daemon import queries
+from daemon.cancelling import NO_RECIPIENT, cancel, cancel_outdated
 from daemon.errors import StreamConflict
 from daemon.events import (
     DeliveryAccepted,
@@ -42,9 +43,9 @@ LONGEST_RETRY = timedelta(hours=4)
 async def deliver(watch: Watch, post: Post) -> list[Recorded]:
     """Hands over every prepared digest whose time to try has come; returns the outcomes."""
     now = watch.clock.now()
+    outcomes = await beside_the_loop(cancel_outdated, watch)
     with watch.log.reading() as connection:
         waiting = queries.waiting_deliveries(connection)
-    outcomes: list[Recorded] = []
     for one in waiting:
         if one.retry_at is None or one.retry_at <= now:
             outcomes += await _deliver_one(watch, post, one)
@@ -59,8 +60,7 @@ async def _deliver_one(watch: Watch, post: Post, one: Waiting) -> list[Recorded]
     assert isinstance(prepared.event, DigestPrepared)
     address = post.addresses.get(one.recipient)
     if address is None:
-        reason = "the recipient is no longer in feeds.yaml"
-        return await beside_the_loop(_record, watch, [NewEvent(stream, DeliveryRefused(reason), one.version)])
+        return await beside_the_loop(cancel, watch, one, NO_RECIPIENT)
     begin: list[NewEvent] = []
     if one.state == "started":
         begin.append(NewEvent(stream, DeliveryUncertain(one.attempts), one.version))
