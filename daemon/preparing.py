@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from daemon import queries
 from daemon.cancelling import cancel_outdated
-from daemon.coverage import Coverage, FeedTrouble
+from daemon.covering import coverage, longest_silence
 from daemon.databases import Connection
 from daemon.digests import DigestView, MatchToTell, compose, digest_id, message_id
 from daemon.duetimes import (
@@ -26,23 +26,34 @@ from daemon.duetimes import (
     says_still_watching,
 )
 from daemon.errors import ClaimwatchError, StreamConflict
-from daemon.eventlog import head_of
+from daemon.eventlog import any_after, head_of
 from daemon.events import (
+    ClaimMatched,
+    DeliveryCancelled,
+    DeliveryRefused,
     DigestPrepared,
     DigestSkipped,
     Event,
+    MatchLapsed,
+    MatchReviewed,
     NewEvent,
     Recorded,
+    RulesChanged,
 )
 from daemon.mailing import Carrier
 from daemon.projections import record
-from daemon.queries import FeedHealth, Subscription
+from daemon.queries import Subscription
 from daemon.recipients import cancelled_for, last_told, told_since
 from daemon.rendering import Rendered, pack, render, to_message
 from daemon.rules import DigestRule
 from daemon.service import Watch
 
 logger = logging.getLogger(__name__)
+
+_MAKES_UNTOLD = tuple(
+    event.kind for event in (ClaimMatched, MatchReviewed, MatchLapsed, RulesChanged, DeliveryRefused, DeliveryCancelled)
+)
+"""After events of other kinds, what is untold is what was untold before."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +183,7 @@ def _prepare(
         view = _compose(connection, watch, rule, one, due, missed, matches, now)
         event: Event
         if not matches and rule.when_empty == "skip" and not view.still_watching:
-            covered = coverage(connection, one.answered, now, _longest_silence(watch))
+            covered = coverage(connection, one.answered, now, longest_silence(watch.rules))
             event = DigestSkipped(rule.name, one.recipient, due, tuple(missed), covered)
         else:
             event = _prepared(view, post, one.recipient, now)
@@ -189,6 +200,10 @@ def _untold(connection: Connection, watch: Watch, rule: DigestRule, one: Subscri
 
 
 def _untold_since(connection: Connection, watch: Watch, rule: DigestRule, one: Subscription) -> datetime | None:
+    told = last_told(connection, rule.name, one.recipient, one.since_position)
+    if told and not any_after(connection, told.position, _MAKES_UNTOLD):
+        # That one left nothing untold. It is asked at every tick, and looking at 100,000 told matches takes 0.4 s.
+        return None
     claims, only_news = watch.rules.claims_of(rule), rule.every_seconds is not None
     return queries.untold_since(connection, rule.name, one.recipient, claims, one.since_position, only_news=only_news)
 
@@ -221,7 +236,7 @@ def _compose(
         due=due,
         missed=missed,
         matches=matches,
-        coverage=coverage(connection, told.at if told else one.since, now, _longest_silence(watch)),
+        coverage=coverage(connection, told.at if told else one.since, now, longest_silence(watch.rules)),
         log_position=head.position,
         head=head.chain,
         resent=resent,
@@ -267,44 +282,3 @@ def _render(view: DigestView, post: Post) -> Rendered:
         place = f"{getattr(error, 'name', None) or 'alerts/'}" + (f", line {line}" if line else "")
         logger.error("action=template_failed %s: %s; the shipped templates are used instead", place, error)
         return render(view, post.shipped_templates)
-
-
-def _longest_silence(watch: Watch) -> timedelta:
-    """How long a watch that is awake may go without a poll."""
-    longest = max((feed.interval_seconds for feed in watch.rules.polled_feeds), default=0)
-    return max(timedelta(hours=1), 2 * timedelta(seconds=longest))
-
-
-def coverage(connection: Connection, since: datetime, until: datetime, silence: timedelta) -> Coverage:
-    """What was really watched between two moments, as far as the log and the poll cache tell.
-
-    A watch without a poll for longer than `silence` was not awake, whether or not it said so.
-    """
-    feeds = queries.feed_health(connection)
-    troubles = [trouble for feed in feeds if (trouble := _trouble(feed)) is not None]
-    return Coverage(
-        since=since,
-        until=until,
-        feeds=len(feeds),
-        feeds_read=len(feeds) - len(troubles),
-        troubles=tuple(troubles),
-        recovered=queries.recovered_since(connection, since),
-        asleep=queries.asleep_since(connection, since, until, silence),
-        gaps=queries.gaps_since(connection, since),
-    )
-
-
-def _trouble(feed: FeedHealth) -> FeedTrouble | None:
-    if feed.state == "failing":
-        return FeedTrouble(
-            feed.id,
-            "failing",
-            feed.since,
-            feed.detail if feed.reason in feed.detail else f"{feed.reason}: {feed.detail}",
-            feed.hint,
-        )
-    if feed.state == "gone":
-        return FeedTrouble(feed.id, "gone", feed.since, feed.detail, feed.hint)
-    if feed.state == "new":
-        return FeedTrouble(feed.id, "never polled", None, "not read yet", "It is polled when the watch runs.")
-    return None

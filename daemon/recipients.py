@@ -24,24 +24,25 @@ _TAKEN_BACK = ("refused", "cancelled")
 
 @dataclass(frozen=True)
 class Told:
-    """A digest that went out, or waits to: when it was due, and until when it knew what had happened."""
+    """A digest that went out, or waits to: when it was due, and until when and where in the log it knew all."""
 
     due: datetime
     at: datetime
+    position: int
 
 
 def last_told(connection: Connection, name: str, recipient: str, after_position: int) -> Told | None:
-    """The last digest of that name for that recipient that was neither refused nor cancelled."""
+    """The last digest of that name for that recipient that was neither refused nor cancelled, nor sent again."""
     query = (
-        select(_digest.c.due, _digest.c.at)
+        select(_digest.c.due, _digest.c.at, _digest.c.position)
         .join(_delivery, _delivery.c.digest == _digest.c.id)
         .where(_digest.c.name == name, _digest.c.recipient == recipient, _digest.c.position > after_position)
-        .where(_delivery.c.state.not_in(_TAKEN_BACK))
+        .where(_delivery.c.state.not_in(_TAKEN_BACK), ~_digest.c.resent)
         .order_by(_digest.c.position.desc())
         .limit(1)
     )
     row = connection.execute(query).first()
-    return Told(parse_timestamp(row.due), parse_timestamp(row.at)) if row else None
+    return Told(parse_timestamp(row.due), parse_timestamp(row.at), row.position) if row else None
 
 
 def told_since(connection: Connection, name: str, recipient: str, since: datetime) -> list[datetime]:

@@ -17,6 +17,7 @@ import pytest
 
 from daemon import queries
 from daemon.coverage import FeedTrouble, Span
+from daemon.covering import coverage
 from daemon.delivery import LONGEST_TRYING, deliver
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, head_of, read
@@ -41,7 +42,6 @@ from daemon.knowledge import PollState, keep_poll_state
 from daemon.mailing import Accepted, Deferred, Handover, MaildirCarrier, Refused
 from daemon.preparing import (
     Post,
-    coverage,
     digest_rule,
     next_due_time,
     prepare_due,

@@ -21,7 +21,7 @@ service
 parsing
 parser_child
 ── shell: touches the world
-inquiries
+inquiries covering
 mailing knowledge queries recipients storeditems
 comparison
 projections locks fetching settings
