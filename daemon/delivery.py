@@ -29,6 +29,7 @@ from daemon.mailing import Accepted, Deferred, Handover, Refused
 from daemon.preparing import Post
 from daemon.projections import record
 from daemon.queries import Waiting
+from daemon.recipients import is_named
 from daemon.rendering import unpack
 from daemon.service import Watch, beside_the_loop
 
@@ -56,9 +57,11 @@ async def _deliver_one(watch: Watch, post: Post, one: Waiting) -> list[Recorded]
     stream, attempt = f"digest/{one.digest}", one.attempts + 1
     with watch.log.reading() as connection:
         prepared = queries.prepared_digest(connection, one.digest)
+        # feeds.yaml may have changed while the one before was handed over.
+        named = is_named(connection, one.recipient)
     assert prepared is not None
     assert isinstance(prepared.event, DigestPrepared)
-    address = post.addresses.get(one.recipient)
+    address = post.addresses.get(one.recipient) if named else None
     if address is None:
         return await beside_the_loop(cancel, watch, one, NO_RECIPIENT)
     begin: list[NewEvent] = []

@@ -79,6 +79,11 @@ def claims_told(connection: Connection, digest: str) -> set[str]:
     return set(connection.scalars(query))
 
 
+def is_named(connection: Connection, recipient: str) -> bool:
+    """Whether the rules that the log knows name a recipient for any digest."""
+    return connection.execute(select(_recipient.c.id).where(_recipient.c.id == recipient)).first() is not None
+
+
 @dataclass(frozen=True)
 class Resting:
     """A recipient who refused three digests in a row: nothing more is prepared for them.

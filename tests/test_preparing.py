@@ -27,7 +27,7 @@ from daemon.fetching import Changed
 from daemon.mailing import Accepted, Deferred, Handover, Refused
 from daemon.preparing import Post, next_due_time, prepare_due, prepare_now, preview, resend
 from daemon.recipients import resting_recipients
-from daemon.rules import ClaimRule, DigestRule
+from daemon.rules import ClaimRule, DigestRule, recipient_id
 from daemon.service import Watch, record_rules
 from tests.support import ADDRESS, NOW, RECIPIENT, claim, digest, item, move_on, post, rss, rules, take_in, watching
 from tests.test_delivery import (
@@ -397,6 +397,23 @@ def test_a_digest_sent_again_to_a_recipient_of_another_one_is_not_cancelled(tmp_
         by = post(tmp_path, Hand(), BOTH)
         assert held(resend(watch, by, "daily", SECOND, None)) == [found]
         assert sent(watch, by) == ["delivery_accepted"]
+
+
+def test_nobody_taken_out_while_another_is_sent_to_gets_anything(tmp_path: Path) -> None:
+    with watching(tmp_path, rules(digest(recipients=(RECIPIENT, SECOND)))) as watch:
+        record_rules(watch)
+        come_in(watch, "Energy strike pause")
+        until(watch, DUE)
+        others = recipient_id("others@example.org")
+
+        def take_both_out() -> None:
+            change_rules(watch, digest(recipients=(others,)))
+
+        hand = Hand(before=take_both_out)
+        by = post(tmp_path, hand, BOTH)
+        prepare_due(watch, by)
+        assert sent(watch, by) == ["delivery_accepted", "delivery_cancelled"]
+        assert len(hand.handed) == 1
 
 
 def test_a_cancelled_alert_uses_up_nothing_of_its_day(tmp_path: Path) -> None:
