@@ -16,7 +16,7 @@ from daemon.backfill import progress_in
 from daemon.chain import verify_chain
 from daemon.comparison import first_difference, outdated_table
 from daemon.databases import Connection
-from daemon.duetimes import next_due
+from daemon.duetimes import next_due, released
 from daemon.errors import ClaimwatchError, LogDamaged
 from daemon.eventlog import EventLog, Head, copy_events, head_of, last_of_kind
 from daemon.events import WatchStarted, WatchStopped
@@ -27,6 +27,8 @@ from daemon.mailing import MaildirCarrier, carrier_for
 from daemon.moments import timestamp, timestamp_or_none
 from daemon.preparing import Post
 from daemon.projections import make_tables_anew, rebuild
+from daemon.recipients import resting_recipients
+from daemon.rules import DigestRule
 from daemon.service import Clock, SystemClock, Watch
 from daemon.settings import Settings, load
 
@@ -248,7 +250,8 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
             "digests": [
                 {
                     "name": name,
-                    "next_due": timestamp(next_due(rules[name], clock.now())),
+                    "next_due": _next_due(rules[name], clock),
+                    "every_seconds": rules[name].every_seconds,
                     "timezone": rules[name].timezone,
                     "via": "maildir" if installation.maildir else "smtp",
                     "recipients": len([one for one in subscriptions if one.digest == name]),
@@ -265,6 +268,15 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
                 }
                 for one in queries.waiting_deliveries(connection)
             ],
+            "resting": [
+                {
+                    "recipient": installation.settings.addresses.get(one.recipient, one.recipient),
+                    "since": timestamp(one.since),
+                    "refusals": one.refusals,
+                    "answer": one.answer,
+                }
+                for one in resting_recipients(connection)
+            ],
             "claims": [
                 {key: row[key] for key in ("id", "statement", "due", "terms", "matches", "last_match")}
                 for row in queries.claim_rows(connection)
@@ -278,6 +290,11 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
                 "backfill": _backfill_values(connection),
             },
         }
+
+
+def _next_due(rule: DigestRule, clock: Clock) -> str | None:
+    """When a digest comes next; None for alerts, which come when something does."""
+    return None if rule.every_seconds else timestamp(released(rule, next_due(rule, clock.now())))
 
 
 def _backfill_values(connection: Connection) -> dict[str, Any] | None:

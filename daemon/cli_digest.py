@@ -29,6 +29,7 @@ from daemon.events import DigestPrepared, DigestSkipped, Recorded
 from daemon.preparing import prepare_due, prepare_now
 from daemon.preparing import preview as preview_digest
 from daemon.preparing import resend as prepare_again
+from daemon.recipients import resting_recipients
 from daemon.rendering import unpack
 from daemon.rules import recipient_id
 from daemon.service import record_rules
@@ -89,6 +90,11 @@ def prepare(
         record_rules(watch)
         match_stored(watch)
         recorded = prepare_now(watch, post, name) if name else prepare_due(watch, post)
+        with installation.log.reading() as connection:
+            resting = resting_recipients(connection)
+    for one in resting:
+        address = installation.settings.addresses.get(one.recipient, one.recipient)
+        console.err.print(f"{address} rests after {one.refusals} refusals; `claimwatch status` says what wakes them.")
     _say_prepared(recorded, as_json)
 
 
@@ -101,6 +107,8 @@ def resend(
     state: State = None,
 ) -> None:
     """Prepare a digest of all matches since a time once more, told before or not; `claimwatch deliver` sends it.
+
+    It goes to a recipient who rests after three refusals, too: one that is taken wakes them.
 
     Example: `claimwatch digest resend daily --since 7d --to name@example.org && claimwatch deliver`
     """

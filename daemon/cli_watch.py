@@ -19,7 +19,7 @@ from daemon.cli_options import AsJson, Config, State, given, match_stored, momen
 from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
 from daemon.errors import ClaimwatchError
-from daemon.events import DeliveryAccepted, Recorded
+from daemon.events import DeliveryDeferred, DeliveryRefused, Recorded
 from daemon.fetching import Failed, Gone
 from daemon.inquiries import Listened
 from daemon.matching import unused_word_lists
@@ -134,7 +134,7 @@ def deliver(as_json: AsJson = False, config: Config = None, state: State = None)
         console.say_deliveries(outcomes, installation.maildir)
         if not outcomes:
             console.err.print("Nothing is waiting to be delivered.")
-    if any(not isinstance(one.event, DeliveryAccepted) for one in outcomes):
+    if any(isinstance(one.event, DeliveryDeferred | DeliveryRefused) for one in outcomes):
         raise typer.Exit(1)
 
 

@@ -28,6 +28,7 @@ from daemon.duetimes import next_due
 from daemon.events import (
     BackfillFinished,
     DeliveryAccepted,
+    DeliveryCancelled,
     DeliveryDeferred,
     DeliveryRefused,
     DigestPrepared,
@@ -77,8 +78,12 @@ def say_start(settings: Settings, due: int) -> None:
 
 def say_watching(rules: Rules, now: datetime) -> None:
     """That the watch runs, what comes next, and how to end it."""
-    coming = min(((next_due(one, now), one) for one in rules.live_digests), key=itemgetter(0), default=None)
+    with_time = [one for one in rules.live_digests if not one.every_seconds]
+    coming = min(((next_due(one, now), one) for one in with_time), key=itemgetter(0), default=None)
     digest = f"next digest: {coming[1].name}, {_due(coming[0], coming[1].timezone)}" if coming else "no digest is set"
+    if alerts := [one for one in rules.live_digests if one.every_seconds]:
+        named = f"{', '.join(one.name for one in alerts)} when something is new"
+        digest = f"{digest}; {named}" if coming else named
     err.print(f"watching; {digest}; Ctrl-C stops")
 
 
@@ -170,6 +175,8 @@ def say_deliveries(outcomes: Sequence[Recorded], maildir: Path | None) -> None:
                 err.print(f"[yellow]digest waits[/]: {one.id}: {escape(reason)}. Next try {_local(retry_at)}.")
             case DeliveryRefused(reason):
                 err.print(f"[red]digest refused[/]: {one.id}: {escape(reason)}. The next one takes its matches.")
+            case DeliveryCancelled(reason):
+                err.print(f"[yellow]digest cancelled[/]: {one.id}: {escape(reason)}")
     if maildir is not None and any(isinstance(one.event, DeliveryAccepted) for one in outcomes):
         say_maildir(maildir)
 
@@ -328,9 +335,15 @@ def status_screen(status: dict[str, Any]) -> None:
     """The status, to be read by a person."""
     out.print(f"[bold]claimwatch[/] {status['watch']}")
     for digest in status["digests"]:
-        due, count = _due(datetime.fromisoformat(digest["next_due"]), digest["timezone"]), digest["recipients"]
+        count, zone = digest["recipients"], digest["timezone"]
         to = "the Maildir" if digest["via"] == "maildir" else counted(count, "recipient")
-        out.print(f"next digest: {digest['name']}, {due}, to {to}")
+        if digest["next_due"]:
+            out.print(
+                f"next digest: {digest['name']}, {_due(datetime.fromisoformat(digest['next_due']), zone)}, to {to}"
+            )
+        else:
+            pace = counted(digest["every_seconds"] // 60, "minute")
+            out.print(f"alerts: {digest['name']}, when something is new, {pace} apart, to {to}")
     if running := status["log"]["backfill"]:
         looked_at = f"{running['done']} of {counted(running['items'], 'item')}"
         named = ", ".join(running["claims"][:5]) + (", …" if len(running["claims"]) > 5 else "")
@@ -338,6 +351,15 @@ def status_screen(status: dict[str, Any]) -> None:
     for waiting in status["waiting"]:
         tries = f"{waiting['state']}, {counted(waiting['attempts'], 'attempt')}"
         out.print(f"[yellow]waiting[/]: {waiting['digest']} ({tries}) {escape(waiting['answer'])}")
+    for one in status["resting"]:
+        since = _local(datetime.fromisoformat(one["since"]))
+        out.print(
+            f"[red]rests[/]: {one['recipient']} gets nothing since {since}, after {one['refusals']} refusals in a row:"
+            f" {escape(one['answer'])}",
+            soft_wrap=True,
+        )
+        again = f"claimwatch digest resend NAME --since {since[:10]} --to {one['recipient']} && claimwatch deliver"
+        out.print(f"  a message that is taken wakes them: {again}", style="dim", soft_wrap=True)
     # One zone for all of a table, the present one: in the head it holds for every row.
     here = datetime.now().astimezone().tzinfo
     claims = Table("claim", "terms", "matches", f"last match ({here})", box=None, header_style="bold")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from daemon import queries
+from daemon.cancelling import NO_RECIPIENT, cancel, cancel_outdated
 from daemon.errors import StreamConflict
 from daemon.events import (
     DeliveryAccepted,
@@ -28,6 +29,7 @@ from daemon.mailing import Accepted, Deferred, Handover, Refused
 from daemon.preparing import Post
 from daemon.projections import record
 from daemon.queries import Waiting
+from daemon.recipients import is_named
 from daemon.rendering import unpack
 from daemon.service import Watch, beside_the_loop
 
@@ -42,9 +44,9 @@ LONGEST_RETRY = timedelta(hours=4)
 async def deliver(watch: Watch, post: Post) -> list[Recorded]:
     """Hands over every prepared digest whose time to try has come; returns the outcomes."""
     now = watch.clock.now()
+    outcomes = await beside_the_loop(cancel_outdated, watch)
     with watch.log.reading() as connection:
         waiting = queries.waiting_deliveries(connection)
-    outcomes: list[Recorded] = []
     for one in waiting:
         if one.retry_at is None or one.retry_at <= now:
             outcomes += await _deliver_one(watch, post, one)
@@ -55,12 +57,13 @@ async def _deliver_one(watch: Watch, post: Post, one: Waiting) -> list[Recorded]
     stream, attempt = f"digest/{one.digest}", one.attempts + 1
     with watch.log.reading() as connection:
         prepared = queries.prepared_digest(connection, one.digest)
+        # feeds.yaml may have changed while the one before was handed over.
+        named = is_named(connection, one.recipient)
     assert prepared is not None
     assert isinstance(prepared.event, DigestPrepared)
-    address = post.addresses.get(one.recipient)
+    address = post.addresses.get(one.recipient) if named else None
     if address is None:
-        reason = "the recipient is no longer in feeds.yaml"
-        return await beside_the_loop(_record, watch, [NewEvent(stream, DeliveryRefused(reason), one.version)])
+        return await beside_the_loop(cancel, watch, one, NO_RECIPIENT)
     begin: list[NewEvent] = []
     if one.state == "started":
         begin.append(NewEvent(stream, DeliveryUncertain(one.attempts), one.version))

@@ -19,9 +19,12 @@ from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules
 EXCERPT_CHARACTERS = 320
 
 
-def digest_id(name: str, recipient: str, due: datetime, *, resent: bool = False) -> str:
-    """`name/recipient/due`: what a digest for a recipient is called for ever; `+again` marks one sent on request."""
-    again = "+again" if resent else ""
+def digest_id(name: str, recipient: str, due: datetime, *, resent: bool = False, cancelled: int = 0) -> str:
+    """`name/recipient/due`: what a digest for a recipient is called for ever.
+
+    `+again` marks one sent on request, `+2` one in place of another that was cancelled.
+    """
+    again = "+again" if resent else f"+{cancelled + 1}" if cancelled else ""
     return f"{name}/{recipient}/{as_utc(due).strftime('%Y-%m-%dT%H:%M:%SZ')}{again}"
 
 
@@ -106,7 +109,11 @@ class ClaimView:
 
 @dataclass(frozen=True)
 class DigestView:
-    """All that a template can say. Times are in the digest's zone."""
+    """All that a template can say. Times are in the digest's zone.
+
+    `still_watching`: it has nothing to tell and is sent to say that the watch goes on; `notes` are lines about the
+    digest itself.
+    """
 
     name: str
     id: str
@@ -120,6 +127,8 @@ class DigestView:
     head: str
     matches: tuple[int, ...]
     resent: bool = False
+    still_watching: bool = False
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def items(self) -> int:
@@ -143,6 +152,8 @@ def compose(
     log_position: int,
     head: str,
     resent: bool = False,
+    still_watching: bool = False,
+    notes: Sequence[str] = (),
 ) -> DigestView:
     """Puts a digest together: per claim the newest items first, the busiest claim first, then the quiet ones."""
     zone = ZoneInfo(digest.timezone)
@@ -169,6 +180,8 @@ def compose(
         head=head,
         matches=tuple(match.position for match in matches),
         resent=resent,
+        still_watching=still_watching,
+        notes=tuple(notes),
     )
 
 

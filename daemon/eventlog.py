@@ -212,6 +212,12 @@ def last_position_of(connection: Connection, kind: str) -> int:
     return connection.scalar(select(func.max(EVENT.c.position)).where(EVENT.c.kind == kind)) or 0
 
 
+def any_after(connection: Connection, position: int, kinds: Sequence[str]) -> bool:
+    """Whether an event of one of these kinds stands after a position."""
+    query = select(EVENT.c.position).where(EVENT.c.position > position, EVENT.c.kind.in_(kinds)).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def last_of_kind(connection: Connection, kind: str) -> Recorded | None:
     """The newest event of a kind."""
     row = connection.execute(

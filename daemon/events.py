@@ -356,6 +356,17 @@ class DeliveryRefused:
 
 @_kind
 @dataclass(frozen=True)
+class DeliveryCancelled:
+    """A prepared message is not to be sent any more. Its matches are free again, unless an attempt was made before:
+    then it may have left, and nothing is told twice."""
+
+    kind: ClassVar[str] = "delivery_cancelled"
+    reason: str
+    may_have_left: bool
+
+
+@_kind
+@dataclass(frozen=True)
 class DeliveryUncertain:
     """A crash came between the attempt and its outcome: it is repeated under the same Message-ID."""
 

@@ -27,6 +27,8 @@ from daemon.fields import (
     DATABASE_URL,
     DAYS,
     URL,
+    ADay,
+    BetweenAlerts,
     Clock,
     Cron,
     DatabaseUrl,
@@ -37,6 +39,7 @@ from daemon.fields import (
     MailAddress,
     MostBytes,
     Proxy,
+    Quiet,
     Timeout,
     Url,
     WithinWords,
@@ -44,7 +47,7 @@ from daemon.fields import (
     Zone,
     one_or_many,
 )
-from daemon.rules import Stance, WhenEmpty
+from daemon.rules import Stance, StillWatching, WhenEmpty
 from daemon.watchterms import term_lines
 
 
@@ -132,11 +135,18 @@ class ClaimEntry(_Strict):
 
 
 def _one_time(schema: dict[str, Any]) -> None:
-    schema["oneOf"] = [{"required": ["at"]}, {"required": ["cron"], "not": {"required": ["days"]}}]
+    def only(key: str, *without: str) -> dict[str, Any]:
+        return {"required": [key], "not": {"anyOf": [{"required": [other]} for other in without]}}
+
+    schema["oneOf"] = [
+        only("at", "at_most"),
+        only("cron", "days", "at_most"),
+        only("every", "days", "when_empty", "still_watching"),
+    ]
 
 
 class DigestEntry(_Strict):
-    """A digest: `at` on `days`, or `cron`; in `timezone`; `to` whom; about which `claims`."""
+    """A digest: `at` on `days`, or `cron`, or `every` for alerts; in `timezone`; `to` whom; about which `claims`."""
 
     model_config = ConfigDict(json_schema_extra=_one_time)
 
@@ -146,6 +156,13 @@ class DigestEntry(_Strict):
     """The days of the week on which it comes; every day without."""
     cron: Cron | None = None
     """Instead of at: and days:, five fields: minute hour day month weekday."""
+    every: BetweenAlerts | None = None
+    """Instead of a time, for alerts: how often to look whether something is new, such as 15m. One comes only when
+    something is; what was already there or is found in history is left to digests with a time."""
+    at_most: ADay | None = None
+    """With every:, how many alerts a day, such as 6/day. What is over comes in the first alert of the next day."""
+    quiet: Quiet | None = None
+    """Hours in which nothing is prepared, in quotes: "22:00-07:00". What falls due in them comes at their end."""
     timezone: Zone = "UTC"
     """The zone that its time is meant in, such as Europe/Kyiv."""
     to: Annotated[
@@ -156,23 +173,39 @@ class DigestEntry(_Strict):
     """The claims that it tells of; all of them without."""
     when_empty: WhenEmpty = "skip"
     """What to do when nothing is new: `skip` it, or `send` it all the same."""
+    still_watching: StillWatching = "weekly"
+    """A digest that is skipped comes once in seven days all the same, to say that the watch goes on: `weekly`, or
+    `never`."""
     enabled: bool = True
     """`false` rests it."""
 
     @model_validator(mode="after")
     def _one_calendar(self) -> DigestEntry:
-        if (self.at is None) == (self.cron is None):
+        if [self.at, self.cron, self.every].count(None) != 2:
             raise ValueError(
-                'it needs a time\nWrite either at: "07:30" (with days: if not every day) or cron: "30 7 * * 1-5".'
+                "it needs a time\n"
+                'Write either at: "07:30" (with days: if not every day), cron: "30 7 * * 1-5", or every: 15m (alerts).'
             )
         if self.cron and self.days:
             raise ValueError("days: goes with at:\nWith cron:, the days are its fifth field.")
+        if self.every and self.days:
+            raise ValueError("days: goes with at:\nAlerts come on any day; quiet: holds them for some hours.")
+        if self.at_most and not self.every:
+            raise ValueError("at_most: goes with every:\nA digest with a time comes at that time; take the line out.")
+        for key in ("when_empty", "still_watching"):
+            if self.every and key in self.model_fields_set:
+                raise ValueError(
+                    f"{key}: goes with at: or cron:\nAlerts come only when something is new; a second digest with a"
+                    " time can tell of the quiet days."
+                )
         return self
 
     @property
     def cron_line(self) -> str:
         if self.cron:
             return self.cron
+        if self.every:
+            return ""
         hour, minute = (self.at or "").split(":")
         days = ",".join(str((DAYS.index(day) + 1) % 7) for day in self.days) or "*"
         return f"{int(minute)} {int(hour)} * * {days}"

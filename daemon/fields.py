@@ -25,6 +25,7 @@ from daemon.words import tokenise
 SHORTEST_INTERVAL_SECONDS = 60
 LONGEST_INTERVAL_SECONDS = 30 * 86_400
 LONGEST_TIMEOUT_SECONDS = 600
+LONGEST_BETWEEN_ALERTS_SECONDS = 86_400
 LONGEST_KEY = 64
 KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -49,6 +50,14 @@ def _interval(seconds: int) -> int:
 def _timeout(seconds: int) -> int:
     if not 1 <= seconds <= LONGEST_TIMEOUT_SECONDS:
         raise ValueError("out of range\nBetween 1s and 10m; 30s is usual.")
+    return seconds
+
+
+def _between_alerts(seconds: int) -> int:
+    if seconds < SHORTEST_INTERVAL_SECONDS:
+        raise ValueError("too often\nOnce a minute at most (1m); 15m is usual for alerts.")
+    if seconds > LONGEST_BETWEEN_ALERTS_SECONDS:
+        raise ValueError('too seldom for alerts\nWrite a time instead: at: "07:30", with days: if not every day.')
     return seconds
 
 
@@ -106,6 +115,23 @@ def _clock(text: str) -> str:
     if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", text):
         raise ValueError(f'{text!r} is no time of day\nWrite it as "07:30".')
     return text
+
+
+def _quiet(text: str) -> tuple[str, str]:
+    begin, dash, end = (part.strip() for part in str(text).replace("–", "-").partition("-"))
+    if not dash:
+        raise ValueError(f'{text!r} is no stretch of the day\nWrite it as "22:00-07:00".')
+    begin, end = (_clock(one).rjust(5, "0") for one in (begin, end))
+    if begin == end:
+        raise ValueError("it leaves no hour in which a mail could come\nTo rest a digest, write enabled: false.")
+    return begin, end
+
+
+def _a_day(text: object) -> int:
+    found = re.fullmatch(r"([1-9]\d{0,3})\s*/\s*day", str(text).strip())
+    if not found:
+        raise ValueError(f"{text!r} is no number a day\nWrite it as 6/day.")
+    return int(found[1])
 
 
 def _cron(text: str) -> str:
@@ -174,6 +200,8 @@ DATABASE_URL = _written(
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 Interval = Annotated[int, BeforeValidator(_duration), AfterValidator(_interval), _DURATION]
+BetweenAlerts = Annotated[int, BeforeValidator(_duration), AfterValidator(_between_alerts), _DURATION]
+ADay = Annotated[int, BeforeValidator(_a_day), _written(r"^\s*[1-9]\d{0,3}\s*/\s*day\s*$", "6/day")]
 Timeout = Annotated[int, BeforeValidator(_duration), AfterValidator(_timeout), _DURATION]
 Url = Annotated[str, AfterValidator(_http_url), URL]
 Proxy = Annotated[str, AfterValidator(_proxy), URL]
@@ -184,6 +212,11 @@ Hosts = Annotated[
 DatabaseUrl = Annotated[str, AfterValidator(_database_url), DATABASE_URL]
 Zone = Annotated[str, AfterValidator(_zone), _written(r"^\S+$", "UTC", "Europe/Kyiv")]
 Clock = Annotated[str, AfterValidator(_clock), _written(r"^([01]?\d|2[0-3]):[0-5]\d$", "07:30")]
+Quiet = Annotated[
+    tuple[str, str],
+    BeforeValidator(_quiet),
+    _written(r"^\s*([01]?\d|2[0-3]):[0-5]\d\s*[-–]\s*([01]?\d|2[0-3]):[0-5]\d\s*$", "22:00-07:00"),
+]
 Cron = Annotated[str, AfterValidator(_cron), _written(r"^\s*\S+(\s+\S+){4}\s*$", "30 7 * * 1-5")]
 MailAddress = Annotated[str, AfterValidator(_address), _written(r"^\s*[^\s@]+@[^\s@]+\s*$", "name@example.org")]
 WithinWords = Annotated[int, Field(ge=2, le=200)]

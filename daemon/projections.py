@@ -7,16 +7,17 @@ thrown away at any time and come back the same, row for row.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache, singledispatch
+from collections.abc import Iterable, Sequence
+from functools import singledispatch
 from typing import Any
 
-from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
-from daemon import events
+from daemon import events, mailprojections
 from daemon.eventlog import Transaction, read
 from daemon.events import Event, NewEvent, Recorded
 from daemon.moments import timestamp, timestamp_or_none
+from daemon.rows import insert_row, update_rows
 from daemon.tables import (
     ClaimRow,
     DeliveryRow,
@@ -25,14 +26,15 @@ from daemon.tables import (
     FeedRow,
     ItemRow,
     MatchRow,
+    RecipientRow,
     RevisionRow,
     SubscriptionRow,
     table_of,
 )
 
 _item, _revision, _match, _feed, _claim = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, ClaimRow))
-_subscription, _digest, _digest_match, _delivery = map(
-    table_of, (SubscriptionRow, DigestRow, DigestMatchRow, DeliveryRow)
+_subscription, _recipient, _digest, _digest_match, _delivery = map(
+    table_of, (SubscriptionRow, RecipientRow, DigestRow, DigestMatchRow, DeliveryRow)
 )
 PROJECTIONS: tuple[Table, ...] = (
     _item,
@@ -41,6 +43,7 @@ PROJECTIONS: tuple[Table, ...] = (
     _feed,
     _claim,
     _subscription,
+    _recipient,
     _digest,
     _digest_match,
     _delivery,
@@ -139,12 +142,12 @@ def _(event: events.RulesChanged, recorded: Recorded, connection: Connection) ->
             "enabled": claim.enabled,
             "terms": len(claim.terms),
         }
-        if not _update(connection, _claim, {"id": claim.id}, **values):
-            _insert(connection, _claim, id=claim.id, matches=0, last_match=None, **values)
+        if not update_rows(connection, _claim, {"id": claim.id}, **values):
+            insert_row(connection, _claim, id=claim.id, matches=0, last_match=None, **values)
     # What a claim that is watched again bears on is for its backfill to say: items may have come in between.
     connection.execute(_NO_LONGER_WATCHED)
     connection.execute(update(_claim).where(~_claim.c.enabled).values(matches=0))
-    _put_subscriptions(event, recorded, connection)
+    mailprojections.put_subscriptions(event, recorded, connection)
 
 
 def _put_feed(connection: Connection, feed: str, url: str, title: str, enabled: bool) -> None:
@@ -153,50 +156,17 @@ def _put_feed(connection: Connection, feed: str, url: str, title: str, enabled: 
     fresh = {"state": "new", "since": None, "reason": "", "detail": "", "hint": "", **_READABLE}
     if row is None:
         nothing_yet = {"unfit_keys": "[]", "item_count": 0, "last_item": None, "last_gap": None}
-        _insert(connection, _feed, id=feed, **values, **fresh, **nothing_yet)
+        insert_row(connection, _feed, id=feed, **values, **fresh, **nothing_yet)
         return
     if row.url != url:
         values |= fresh
-    _update(connection, _feed, {"id": feed}, **values)
-
-
-def _put_subscriptions(event: events.RulesChanged, recorded: Recorded, connection: Connection) -> None:
-    wanted = {
-        (digest.name, recipient): digest.enabled for digest in event.rules.digests for recipient in digest.recipients
-    }
-    standing = {(row.digest, row.recipient): row.enabled for row in connection.execute(select(_subscription))}
-    for name, recipient in sorted(standing.keys() - wanted.keys()):
-        _cancel(name, recipient, recorded, connection)
-    for (name, recipient), enabled in sorted(wanted.items()):
-        key = {"digest": name, "recipient": recipient}
-        at = timestamp(recorded.at)
-        if (name, recipient) not in standing:
-            since = {"since_position": recorded.position, "since": at, "last_due": None}
-            _insert(connection, _subscription, **key, enabled=enabled, **since)
-        elif enabled and not standing[name, recipient]:
-            # What fell due while it rested was not missed; what was found meanwhile is still to be told.
-            _update(connection, _subscription, key, enabled=True, last_due=at)
-        else:
-            _update(connection, _subscription, key, enabled=enabled)
-
-
-def _cancel(name: str, recipient: str, recorded: Recorded, connection: Connection) -> None:
-    """What is not yet on its way to somebody who no longer stands in feeds.yaml stays here."""
-    key = (_subscription.c.digest == name) & (_subscription.c.recipient == recipient)
-    connection.execute(delete(_subscription).where(key))
-    theirs = select(_digest.c.id).where(_digest.c.name == name, _digest.c.recipient == recipient)
-    waiting = _delivery.c.digest.in_(theirs) & _delivery.c.state.not_in(("accepted", "refused", "cancelled"))
-    unsent = list(connection.scalars(select(_delivery.c.digest).where(waiting)))
-    for digest in unsent:
-        gone = {"state": "cancelled", "finished_at": timestamp(recorded.at), "answer": "no longer in feeds.yaml"}
-        _update(connection, _delivery, {"digest": digest}, **gone)
-        connection.execute(delete(_digest_match).where(_digest_match.c.digest == digest))
+    update_rows(connection, _feed, {"id": feed}, **values)
 
 
 @_project.register
 def _(event: events.ItemSeen, recorded: Recorded, connection: Connection) -> None:
     at = timestamp(recorded.at)
-    _insert(
+    insert_row(
         connection,
         _item,
         id=recorded.id,
@@ -212,7 +182,7 @@ def _(event: events.ItemSeen, recorded: Recorded, connection: Connection) -> Non
 
 @_project.register
 def _(event: events.ItemRevised, recorded: Recorded, connection: Connection) -> None:
-    _update(connection, _item, {"id": recorded.id}, **_item_text(event, recorded))
+    update_rows(connection, _item, {"id": recorded.id}, **_item_text(event, recorded))
     _put_revision(event, recorded, connection)
 
 
@@ -232,7 +202,7 @@ def _item_text(event: events.ItemSeen | events.ItemRevised, recorded: Recorded) 
 
 
 def _put_revision(event: events.ItemSeen | events.ItemRevised, recorded: Recorded, connection: Connection) -> None:
-    _insert(
+    insert_row(
         connection,
         _revision,
         position=recorded.position,
@@ -248,14 +218,14 @@ def _put_revision(event: events.ItemSeen | events.ItemRevised, recorded: Recorde
 @_project.register
 def _(event: events.ItemRedacted, recorded: Recorded, connection: Connection) -> None:
     gone = {"title": "", "summary": "", "author": None, "redacted": True, "version": recorded.version}
-    _update(connection, _item, {"id": recorded.id}, **gone)
-    _update(connection, _revision, {"item": recorded.id}, title="")
+    update_rows(connection, _item, {"id": recorded.id}, **gone)
+    update_rows(connection, _revision, {"item": recorded.id}, title="")
 
 
 @_project.register
 def _(event: events.ClaimMatched, recorded: Recorded, connection: Connection) -> None:
     at = timestamp(recorded.at)
-    _insert(
+    insert_row(
         connection,
         _match,
         position=recorded.position,
@@ -282,9 +252,9 @@ def _(event: events.MatchReviewed, recorded: Recorded, connection: Connection) -
         made = {"item_version": event.item_version, "rules": event.rules, "evidence": _evidence_column(event)}
         values |= made | {"lapsed_at": None}
     changed = {"position": event.match, "current": not event.evidence}
-    if _update(connection, _match, changed, **values):
+    if update_rows(connection, _match, changed, **values):
         connection.execute(_COUNT_MATCHES, {"of_claim": event.claim, "more": 1 if event.evidence else -1})
-    _update(connection, _match, {"position": event.match}, reviewed=recorded.position, **values)
+    update_rows(connection, _match, {"position": event.match}, reviewed=recorded.position, **values)
 
 
 def _evidence_column(event: events.ClaimMatched | events.MatchReviewed) -> str:
@@ -339,111 +309,17 @@ def _(event: events.GapSuspected, recorded: Recorded, connection: Connection) ->
 
 
 def _set_feed(connection: Connection, recorded: Recorded, **values: Any) -> None:
-    _update(connection, _feed, {"id": recorded.id}, **values)
+    update_rows(connection, _feed, {"id": recorded.id}, **values)
 
 
-@_project.register
-def _(event: events.DigestPrepared, recorded: Recorded, connection: Connection) -> None:
-    _put_digest(event, recorded, connection, matches=len(event.matches), message_id=event.message_id)
-    held = {"digest": recorded.id, "name": event.name, "recipient": event.recipient}
-    if event.matches:
-        connection.execute(insert(_digest_match), [held | {"match": match} for match in event.matches])
-    _insert(
-        connection,
-        _delivery,
-        digest=recorded.id,
-        state="prepared",
-        version=recorded.version,
-        attempts=0,
-        prepared_at=timestamp(recorded.at),
-        first_attempt=None,
-        retry_at=None,
-        finished_at=None,
-        answer="",
-    )
-
-
-@_project.register
-def _(event: events.DigestSkipped, recorded: Recorded, connection: Connection) -> None:
-    _put_digest(event, recorded, connection, matches=0, message_id=None)
-
-
-def _put_digest(
-    event: events.DigestPrepared | events.DigestSkipped,
-    recorded: Recorded,
-    connection: Connection,
-    *,
-    matches: int,
-    message_id: str | None,
-) -> None:
-    prepared = event if isinstance(event, events.DigestPrepared) else None
-    due = timestamp(event.due)
-    _insert(
-        connection,
-        _digest,
-        id=recorded.id,
-        name=event.name,
-        recipient=event.recipient,
-        due=due,
-        at=timestamp(recorded.at),
-        position=recorded.position,
-        skipped=prepared is None,
-        resent=bool(prepared and prepared.resent),
-        missed=json.dumps([timestamp(missed) for missed in event.missed]),
-        matches=matches,
-        message_id=message_id,
-        subject=prepared.subject if prepared else "",
-    )
-    if prepared is None or not prepared.resent:
-        _update(connection, _subscription, {"digest": event.name, "recipient": event.recipient}, last_due=due)
-
-
-@_project.register
-def _(event: events.DeliveryStarted, recorded: Recorded, connection: Connection) -> None:
-    _set_delivery(connection, recorded, state="started", attempts=event.attempt, retry_at=None)
-    untried = {"digest": recorded.id, "first_attempt": None}
-    _update(connection, _delivery, untried, first_attempt=timestamp(recorded.at))
-
-
-@_project.register
-def _(event: events.DeliveryAccepted, recorded: Recorded, connection: Connection) -> None:
-    _set_delivery(connection, recorded, state="accepted", finished_at=timestamp(recorded.at), answer=event.answer)
-
-
-@_project.register
-def _(event: events.DeliveryDeferred, recorded: Recorded, connection: Connection) -> None:
-    _set_delivery(connection, recorded, state="deferred", retry_at=timestamp(event.retry_at), answer=event.reason)
-
-
-@_project.register
-def _(event: events.DeliveryRefused, recorded: Recorded, connection: Connection) -> None:
-    _set_delivery(connection, recorded, state="refused", finished_at=timestamp(recorded.at), answer=event.reason)
-    connection.execute(delete(_digest_match).where(_digest_match.c.digest == recorded.id))
-
-
-@_project.register
-def _(event: events.DeliveryUncertain, recorded: Recorded, connection: Connection) -> None:
-    _set_delivery(connection, recorded, state="uncertain", answer="a crash came before the outcome was known")
-
-
-def _set_delivery(connection: Connection, recorded: Recorded, **values: Any) -> None:
-    _update(connection, _delivery, {"digest": recorded.id}, version=recorded.version, **values)
-
-
-def _insert(connection: Connection, table: Table, **values: Any) -> None:
-    connection.execute(insert(table), values)
-
-
-def _update(connection: Connection, table: Table, where: Mapping[str, Any], **values: Any) -> int:
-    """Sets columns in the rows that equal `where` (None is NULL); returns how many there were."""
-    keys = tuple((key, value is None) for key, value in where.items())
-    parameters = {f"where_{key}": value for key, value in where.items() if value is not None}
-    statement = _update_statement(table, keys, tuple(values))
-    return connection.execute(statement, parameters | {f"set_{key}": value for key, value in values.items()}).rowcount
-
-
-@lru_cache
-def _update_statement(table: Table, where: tuple[tuple[str, bool], ...], columns: tuple[str, ...]) -> Update:
-    # Made once for each shape: building it anew for each event took 49 of 69 seconds of a rebuild of 31,495 events.
-    conditions = [table.c[key].is_(None) if null else table.c[key] == bindparam(f"where_{key}") for key, null in where]
-    return update(table).where(*conditions).values({column: bindparam(f"set_{column}") for column in columns})
+for _of_mail in (
+    mailprojections.prepared,
+    mailprojections.skipped,
+    mailprojections.started,
+    mailprojections.accepted,
+    mailprojections.deferred,
+    mailprojections.refused,
+    mailprojections.cancelled,
+    mailprojections.uncertain,
+):
+    _project.register(_of_mail)

@@ -38,11 +38,12 @@ from daemon.tables import (
     ItemRow,
     MatchRow,
     PollRow,
+    RecipientRow,
     SubscriptionRow,
     table_of,
 )
 
-_item, _match, _feed, _claim = map(table_of, (ItemRow, MatchRow, FeedRow, ClaimRow))
+_item, _match, _feed, _claim, _recipient = map(table_of, (ItemRow, MatchRow, FeedRow, ClaimRow, RecipientRow))
 _subscription, _digest, _digest_match, _delivery, _poll = map(
     table_of, (SubscriptionRow, DigestRow, DigestMatchRow, DeliveryRow, PollRow)
 )
@@ -91,30 +92,72 @@ def _last_event_at(connection: Connection) -> datetime | None:
 
 @dataclass(frozen=True)
 class Subscription:
-    """A digest that a recipient gets: since when, and the last due time that was answered."""
+    """A digest that a recipient gets: since when, the last due time that was answered, and whether they rest."""
 
     digest: str
     recipient: str
     since_position: int
     since: datetime
     last_due: datetime | None
+    resting: bool = False
+
+    @property
+    def answered(self) -> datetime:
+        """The moment after which due times are open."""
+        return self.last_due or self.since
 
 
 def subscriptions(connection: Connection) -> list[Subscription]:
     """Who gets what, as the log has it."""
-    query = select(_subscription).order_by(_subscription.c.digest, _subscription.c.recipient)
+    query = (
+        select(_subscription, _recipient.c.resting_since)
+        .outerjoin(_recipient, _recipient.c.id == _subscription.c.recipient)
+        .order_by(_subscription.c.digest, _subscription.c.recipient)
+    )
     return [
         Subscription(
-            row.digest, row.recipient, row.since_position, parse_timestamp(row.since), moment_or_none(row.last_due)
+            digest=row.digest,
+            recipient=row.recipient,
+            since_position=row.since_position,
+            since=parse_timestamp(row.since),
+            last_due=moment_or_none(row.last_due),
+            resting=row.resting_since is not None,
         )
         for row in connection.execute(query)
     ]
 
 
 def untold_matches(
-    connection: Connection, digest: str, recipient: str, claims: Sequence[str], after_position: int
+    connection: Connection,
+    digest: str,
+    recipient: str,
+    claims: Sequence[str],
+    after_position: int,
+    *,
+    only_news: bool = False,
 ) -> list[MatchToTell]:
-    """The matches on these claims that no digest of that name holds for that recipient, oldest first."""
+    """The matches on these claims that no digest of that name holds for that recipient, oldest first.
+
+    `only_news`: without what was already there at a feed's first poll, and what was found in history.
+    """
+    return _to_tell(connection, _untold(digest, recipient, claims, after_position, only_news=only_news))
+
+
+def untold_since(
+    connection: Connection,
+    digest: str,
+    recipient: str,
+    claims: Sequence[str],
+    after_position: int,
+    *,
+    only_news: bool = False,
+) -> datetime | None:
+    """When the first of them was recorded; None when there is none."""
+    untold = _untold(digest, recipient, claims, after_position, only_news=only_news)
+    return moment_or_none(connection.scalar(select(func.min(_match.c.at)).where(untold)))
+
+
+def _untold(digest: str, recipient: str, claims: Sequence[str], after_position: int, *, only_news: bool) -> Any:
     held = exists().where(
         _digest_match.c.match == _match.c.position,
         _digest_match.c.name == digest,
@@ -126,7 +169,9 @@ def untold_matches(
         again.c.claim == _match.c.claim, again.c.item == _match.c.item, again.c.lapsed_at.is_(None), again.c.current
     )
     untold = _match.c.claim.in_(claims) & (_match.c.position > after_position) & _match.c.current
-    return _to_tell(connection, untold & ~held & ~superseded)
+    if only_news:
+        untold &= ~_match.c.already_there & ~_match.c.retroactive
+    return untold & ~held & ~superseded
 
 
 def matches_since(
@@ -209,12 +254,13 @@ class Waiting:
     first_attempt: datetime | None
     retry_at: datetime | None
     answer: str
+    resent: bool
 
 
 def waiting_deliveries(connection: Connection) -> list[Waiting]:
     """What is to be delivered, the longest waiting first."""
     query = (
-        select(_delivery, _digest.c.name, _digest.c.recipient)
+        select(_delivery, _digest.c.name, _digest.c.recipient, _digest.c.resent)
         .join(_digest, _digest.c.id == _delivery.c.digest)
         .where(_delivery.c.state.in_(("prepared", "started", "deferred", "uncertain")))
         .order_by(_digest.c.position)
@@ -231,6 +277,7 @@ def waiting_deliveries(connection: Connection) -> list[Waiting]:
             first_attempt=moment_or_none(row.first_attempt),
             retry_at=moment_or_none(row.retry_at),
             answer=row.answer,
+            resent=row.resent,
         )
         for row in connection.execute(query)
     ]

@@ -19,6 +19,7 @@ from daemon.claims import ClaimKind
 
 Stance = Literal["supports", "contradicts", "mentions"]
 WhenEmpty = Literal["skip", "send"]
+StillWatching = Literal["weekly", "never"]
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,11 @@ class ClaimRule:
 
 @dataclass(frozen=True)
 class DigestRule:
-    """A named digest: when it is due (cron fields in an IANA zone), about which claims, to whom.
+    """A named digest: when it is due (cron fields in an IANA zone, or `every_seconds`), about which claims, to whom.
 
-    An empty `claims` means all of them. `recipients` are recipient ids, never addresses.
+    An empty `claims` means all of them. `recipients` are recipient ids, never addresses. One with `every_seconds` is an
+    alert: it has no cron fields and comes only when something is new, `at_most` times a day. Nothing is prepared in
+    the `quiet` hours, from one local time to another.
     """
 
     name: str
@@ -80,6 +83,10 @@ class DigestRule:
     claims: tuple[str, ...] = ()
     when_empty: WhenEmpty = "skip"
     enabled: bool = True
+    every_seconds: int | None = None
+    at_most: int | None = None
+    quiet: tuple[str, str] | None = None
+    still_watching: StillWatching = "weekly"
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,10 @@ class Rules:
     @property
     def live_digests(self) -> tuple[DigestRule, ...]:
         return tuple(digest for digest in self.digests if digest.enabled)
+
+    def claims_of(self, digest: DigestRule) -> tuple[str, ...]:
+        """The watched claims that a digest is about."""
+        return tuple(claim.id for claim in self.watched_claims if not digest.claims or claim.id in digest.claims)
 
 
 def canonical_json(value: Any) -> bytes:

@@ -15,6 +15,7 @@ from daemon.claims import Claim, Seed
 from daemon.complaints import validate
 from daemon.credentials import feed_secrets, find_secret, read_secret, secret_files
 from daemon.databases import Database, Sqlite, database_at
+from daemon.duetimes import always_within
 from daemon.errors import ConfigError, Problem
 from daemon.feedsfile import (
     ClaimEntry,
@@ -113,7 +114,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
     check_terms(file, entries.words, entries.within)
     _check_words(file, entries)
     _check_claims(file, entries, seed_files)
-    _check_recipients(file, entries)
+    _check_digests(file, entries)
     database = _database(file, entries.database, path.parent, state)
     mail = _mail(file, entries.mail, path.parent, state)
     secrets = feed_secrets(file, entries.feeds, path.parent)
@@ -280,8 +281,13 @@ def _keys_of(file: YamlFile, section: str) -> list[str]:
     return list(values) if isinstance(values, dict) else []
 
 
-def _check_recipients(file: YamlFile, entries: FeedsFile) -> None:
+def _check_digests(file: YamlFile, entries: FeedsFile) -> None:
     for name, digest in entries.digests.items():
+        if digest.quiet and digest.cron_line and always_within(digest.cron_line, digest.quiet):
+            begin, end = digest.quiet
+            message = f"the digest is always due within its quiet hours, {begin}-{end}"
+            hint = "Give it a time outside of them, or take quiet: out."
+            file.problem(("digests", name, "quiet"), message, hint)
         if entries.mail.smtp and digest.enabled and not digest.to:
             hint = "With a mail server, name the recipients: to: [name@example.org]"
             file.problem(("digests", name), f"the digest {name!r} goes to nobody", hint, at_key=True)
@@ -356,6 +362,10 @@ def _rules(entries: FeedsFile, claims: Mapping[str, tuple[Claim, Seed]]) -> Rule
                 claims=tuple(digest.claims),
                 when_empty=digest.when_empty,
                 enabled=digest.enabled,
+                every_seconds=digest.every,
+                at_most=digest.at_most,
+                quiet=digest.quiet,
+                still_watching=digest.still_watching,
             )
             for name, digest in entries.digests.items()
         ),

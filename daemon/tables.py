@@ -119,15 +119,30 @@ class ClaimRow(SQLModel, table=True):
 
 
 class SubscriptionRow(SQLModel, table=True):
-    """Who gets which digest, and from which position of the log on."""
+    """Who gets which digest, and from which position of the log on. `calendar` is what its due times follow from."""
 
     __tablename__ = "subscription"
     digest: str = Field(primary_key=True)
     recipient: str = Field(primary_key=True)
     enabled: bool
+    calendar: str
     since_position: int
     since: str
     last_due: str | None
+
+
+class RecipientRow(SQLModel, table=True):
+    """Somebody who gets digests.
+
+    `refusals` came in a row since the last delivery that was accepted, or since feeds.yaml named them anew; with the
+    third one they rest. `answer` is what the last refusal said.
+    """
+
+    __tablename__ = "recipient"
+    id: str = Field(primary_key=True)
+    refusals: int
+    resting_since: str | None
+    answer: str
 
 
 class DigestRow(SQLModel, table=True):
@@ -149,7 +164,7 @@ class DigestRow(SQLModel, table=True):
 
 
 class DigestMatchRow(SQLModel, table=True):
-    """Which matches a digest holds. A refused digest holds none: they are free for the next one."""
+    """Which matches a digest holds. One that was refused or cancelled holds none: they are free for the next one."""
 
     __tablename__ = "digest_match"
     digest: str = Field(primary_key=True)

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import SMTP
@@ -28,7 +28,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from daemon import __version__, console
-from daemon.assembly import reading, status
+from daemon.assembly import reading, status, writing
 from daemon.cli import app
 from daemon.cli_options import moment
 from daemon.databases import Sqlite
@@ -37,6 +37,7 @@ from daemon.events import (
     DeliveryAccepted,
     DeliveryDeferred,
     DeliveryRefused,
+    DigestPrepared,
     NewEvent,
     Recorded,
     WatchStarted,
@@ -49,6 +50,7 @@ from daemon.rules import recipient_id
 from daemon.service import Polled
 from daemon.settings import load, shipped
 from tests.support import NOW, Answer, WebServer, item, rss
+from tests.test_events import EXAMPLES
 
 FEEDS = """\
 feeds: {{gazette: "{url}"}}
@@ -563,7 +565,7 @@ def test_following_goes_on_with_what_is_appended(polled: Desk) -> None:
 
 def test_status_is_one_object(polled: Desk) -> None:
     (told,) = polled.objects("status")
-    assert set(told) == {"watch", "digests", "waiting", "claims", "feeds", "log"}
+    assert set(told) == {"watch", "digests", "waiting", "resting", "claims", "feeds", "log"}
     assert told["watch"].startswith("is not running; last awake ")
     assert [(digest["name"], digest["recipients"]) for digest in told["digests"]] == [("daily", 1)]
     assert [(claim["id"], claim["terms"], claim["matches"]) for claim in told["claims"]] == [
@@ -630,6 +632,51 @@ def test_status_tells_what_waits(polled: Desk) -> None:
     (told,) = polled.objects("status")
     assert [(one["state"], one["attempts"], one["retry_at"]) for one in told["waiting"]] == [("prepared", 0, None)]
     assert f"waiting: {the_digest(polled)} (prepared, 0 attempts)" in polled.ok("status").stdout
+
+
+def test_status_tells_alerts_by_their_pace(desk: Desk) -> None:
+    text = desk.config.read_text(encoding="utf-8").replace("at: 7:30", "every: 15m, at_most: 6/day")
+    desk.config.write_text(text, encoding="utf-8")
+    desk.ok("poll")
+    shown = desk.ok("status").stdout
+    assert "\nalerts: daily, when something is new, 15 minutes apart, to the Maildir\n" in shown
+    (told,) = desk.objects("status")[0]["digests"]
+    assert (told["next_due"], told["every_seconds"]) == (None, 900)
+
+
+def refuse_three(desk: Desk) -> None:
+    """The analyst's mail server refuses three digests in a row."""
+    recipient = recipient_id("analyst@example.org")
+    example = next(one for one in EXAMPLES if isinstance(one, DigestPrepared))
+    with writing(desk.config, desk.state, "a test") as installation:
+        for number in range(3):
+            stream = f"digest/daily/{recipient}/{number}"
+            prepared = replace(example, name="daily", recipient=recipient, matches=(), resent=False)
+            with installation.log.transaction(NOW) as transaction:
+                record(transaction, [NewEvent(stream, prepared), NewEvent(stream, DeliveryRefused("550 No such user"))])
+
+
+def test_status_tells_who_rests_and_what_wakes_them(polled: Desk) -> None:
+    refuse_three(polled)
+    (told,) = polled.objects("status")[0]["resting"]
+    assert told["recipient"] == "analyst@example.org"
+    assert (told["refusals"], told["answer"]) == (3, "550 No such user")
+    shown = polled.ok("status").stdout
+    assert re.search(
+        r"^rests: analyst@example.org gets nothing since .+, after 3 refusals in a row: 550 No such user$", shown, re.M
+    )
+    (command,) = re.findall(r"claimwatch (digest resend NAME --since \S+ --to \S+) && claimwatch deliver", shown)
+    polled.ok(command.replace("NAME", "daily"))
+    polled.ok("deliver")
+    assert polled.objects("status")[0]["resting"] == []
+
+
+def test_a_digest_prepared_by_hand_leaves_out_who_rests_and_says_so(polled: Desk) -> None:
+    refuse_three(polled)
+    done = polled.ok("digest prepare daily")
+    assert done.stdout == ""
+    told = "analyst@example.org rests after 3 refusals; `claimwatch status` says what wakes them."
+    assert done.stderr.splitlines()[0] == told
 
 
 def watch_words(desk: Desk) -> str:
@@ -1109,7 +1156,8 @@ def test_a_digest_for_somebody_taken_out_of_feeds_yaml_is_cancelled(polled: Desk
     polled.ok("digest prepare daily")
     text = polled.config.read_text(encoding="utf-8")
     polled.config.write_text(text.replace("analyst@", "another@"), encoding="utf-8")
-    assert polled.objects("deliver") == []
+    (told,) = polled.objects("deliver")
+    assert told["kind"] == "delivery_cancelled"
     assert polled.objects("digest show")[0]["state"] == "cancelled"
     assert mails(polled) == []
 

@@ -17,10 +17,12 @@ import pytest
 
 from daemon import queries
 from daemon.coverage import FeedTrouble, Span
+from daemon.covering import coverage
 from daemon.delivery import LONGEST_TRYING, deliver
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, head_of, read
 from daemon.events import (
+    DeliveryCancelled,
     DeliveryStarted,
     DigestPrepared,
     DigestSkipped,
@@ -40,7 +42,6 @@ from daemon.knowledge import PollState, keep_poll_state
 from daemon.mailing import Accepted, Deferred, Handover, MaildirCarrier, Refused
 from daemon.preparing import (
     Post,
-    coverage,
     digest_rule,
     next_due_time,
     prepare_due,
@@ -765,15 +766,16 @@ def test_a_recipient_who_is_taken_out_gets_nothing_more(begun_watch: Watch, tmp_
     hand = Hand()
     prepared(begun_watch, post(tmp_path, hand))
     watch = change_rules(begun_watch, digest(recipients=(SECOND,)))
+    assert sent(watch, post(tmp_path, hand, BOTH)) == ["delivery_cancelled"]
     assert sent(watch, post(tmp_path, hand, BOTH)) == []
     assert hand.handed == []
 
 
-def test_a_recipient_whose_address_is_unknown_is_refused(begun_watch: Watch, tmp_path: Path) -> None:
+def test_nothing_is_sent_to_a_recipient_whose_address_is_unknown(begun_watch: Watch, tmp_path: Path) -> None:
     hand = Hand()
     prepared(begun_watch, post(tmp_path, hand))
     (outcome,) = asyncio.run(deliver(begun_watch, post(tmp_path, hand, [])))
-    assert outcome.event.reason == "the recipient is no longer in feeds.yaml"
+    assert outcome.event == DeliveryCancelled("the recipient is no longer in feeds.yaml", may_have_left=False)
     assert hand.handed == []
 
 

@@ -22,6 +22,7 @@ from daemon.events import (
     BackfillFinished,
     ClaimMatched,
     DeliveryAccepted,
+    DeliveryCancelled,
     DeliveryDeferred,
     DeliveryRefused,
     DeliveryStarted,
@@ -132,6 +133,7 @@ EXAMPLES: tuple[Event, ...] = (
     DeliveryAccepted("250 OK"),
     DeliveryDeferred("451 later", NOON),
     DeliveryRefused("550 no such user"),
+    DeliveryCancelled("the recipient is no longer in feeds.yaml", may_have_left=True),
     DeliveryUncertain(1),
 )
 
@@ -449,7 +451,7 @@ STREAM_OF = {
     **dict.fromkeys(("feed_failed", "feed_recovered", "feed_gone", "feed_rekeyed", "gap_suspected"), "feed"),
     **dict.fromkeys(("digest_prepared", "digest_skipped"), "digest"),
     **dict.fromkeys(("delivery_started", "delivery_accepted", "delivery_deferred"), "digest"),
-    **dict.fromkeys(("delivery_refused", "delivery_uncertain"), "digest"),
+    **dict.fromkeys(("delivery_refused", "delivery_cancelled", "delivery_uncertain"), "digest"),
 }
 VALUES: dict[str, type[Any]] = {
     one.__name__: one

@@ -16,15 +16,17 @@ console assembly schemas
 backtest
 delivery
 preparing backfill
+cancelling
 service
 parsing
 parser_child
 ── shell: touches the world
-inquiries
-mailing knowledge queries storeditems
+inquiries covering
+mailing knowledge queries recipients storeditems
 comparison
 projections locks fetching settings
-guard credentials
+guard credentials mailprojections
+rows
 tables feedsfile chain
 complaints fields watchterms
 yamlfiles itemfiles
@@ -36,7 +38,7 @@ shortfalls
 explaining unheard
 rematching rendering trials
 decisions
-matching digests notation duetimes
+matching digests notation
 stories
 independence
 soundness indexing
@@ -47,6 +49,7 @@ terms items
 inflection
 commonwords english slavic stems
 words events
+duetimes
 coverage rules
 moments links copies
 claims
@@ -65,7 +68,8 @@ ONLY_IN = {
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "tables"},
     "sqlalchemy": {
-        *("databases", "eventlog", "chain", "projections", "comparison", "knowledge", "queries", "storeditems"),
+        *("databases", "eventlog", "chain", "rows", "projections", "mailprojections", "comparison", "knowledge"),
+        *("queries", "recipients", "storeditems"),
     },
     "yaml": {"yamlfiles"},
     "typer": {

@@ -24,6 +24,7 @@ from daemon.events import (
     BackfillFinished,
     ClaimMatched,
     DeliveryAccepted,
+    DeliveryCancelled,
     DeliveryDeferred,
     DeliveryRefused,
     DeliveryStarted,
@@ -223,7 +224,7 @@ def history(log: EventLog) -> None:
     tell(log, 7, ("feed/gazette", GapSuspected(at(6), at(7))), ("feed/gazette", FeedRekeyed("guid", "x", ("A", "B"))))
     tell(log, 8, ("watch", WatchStopped("SIGTERM")))
     tell(log, 9, ("watch", WatchStarted("1.0", at(8))))
-    first, second, third, fourth = (f"{DAILY}/{number}" for number in range(1, 5))
+    first, second, third, fourth, fifth = (f"{DAILY}/{number}" for number in range(1, 6))
     others, weekly = f"daily/{OTHER_RECIPIENT}/1", f"weekly/{support.RECIPIENT}/1"
     tell(
         log,
@@ -241,7 +242,14 @@ def history(log: EventLog) -> None:
     tell(log, 17, (f"digest/{second}", DeliveryStarted(1, "smtp")), (f"digest/{second}", DeliveryRefused("550 no")))
     tell(log, 18, prepared(third, 8, 11, due=DUE + timedelta(days=2), resent=True))
     tell(log, 19, prepared(fourth, due=DUE + timedelta(days=3)), (f"digest/{fourth}", DeliveryStarted(1, "maildir")))
+    tell(
+        log,
+        19.5,
+        prepared(fifth, 9, due=DUE + timedelta(days=4)),
+        (f"digest/{fifth}", DeliveryCancelled("gone", False)),
+    )
     tell(log, 20, rules_changed(LATER_RULES))
+    tell(log, 20.5, (f"digest/{others}", DeliveryCancelled("gone", True)))
     tell(log, 21, seen("4", "Four"), matched("energy-strike-pause", "4"), rules_changed())
     with log.transaction(at(22)) as transaction:
         blank = {"title": "", "summary": "", "content": "", "author": None}
@@ -320,7 +328,7 @@ def test_a_rebuild_in_an_emptied_database_brings_everything_back(told: EventLog)
 
 
 def test_a_rebuild_of_an_empty_log_leaves_empty_tables(log: EventLog) -> None:
-    meddle(log, "INSERT INTO subscription VALUES ('daily', 'r-1', TRUE, 1, 'x', NULL)")
+    meddle(log, "INSERT INTO subscription VALUES ('daily', 'r-1', TRUE, 'y', 1, 'x', NULL)")
     assert rebuild_projections(log) == 0
     assert not any(snapshot(log).values())
 
@@ -653,31 +661,96 @@ def test_a_recipient_subscribes_from_the_rules_that_name_them_on(ruled: EventLog
 
 
 def test_whoever_leaves_the_rules_gets_nothing_more(ruled: EventLog) -> None:
-    waiting, others = f"daily/{OTHER_RECIPIENT}/1", f"{DAILY}/1"
-    tell(ruled, 1, prepared(waiting), prepared(others))
+    assert {row["id"] for row in rows(ruled, "recipient")} == {support.RECIPIENT, OTHER_RECIPIENT}
     tell(ruled, 2, rules_changed(LATER_RULES))
     assert [row["recipient"] for row in rows(ruled, "subscription")] == [support.RECIPIENT]
-    states = {row["digest"]: some(row, "state", "finished_at", "answer") for row in rows(ruled, "delivery")}
-    assert states == {
-        waiting: ("cancelled", timestamp(at(2)), "no longer in feeds.yaml"),
-        others: ("prepared", None, ""),
-    }
+    assert [row["id"] for row in rows(ruled, "recipient")] == [support.RECIPIENT]
 
 
-@pytest.mark.parametrize(
-    ("outcome", "state"),
-    [
-        (DeliveryAccepted("250 OK"), "accepted"),
-        (DeliveryRefused("550 no"), "refused"),
-        (DeliveryDeferred("451", NOON), "cancelled"),
-        (DeliveryUncertain(1), "cancelled"),
-    ],
-)
-def test_what_has_reached_its_end_is_not_cancelled(ruled: EventLog, outcome: Event, state: str) -> None:
-    id = f"daily/{OTHER_RECIPIENT}/1"
-    tell(ruled, 1, prepared(id), (f"digest/{id}", DeliveryStarted(1, "smtp")), (f"digest/{id}", outcome))
-    tell(ruled, 2, rules_changed(LATER_RULES))
-    assert only(ruled, "delivery")["state"] == state
+def test_a_cancelled_digest_holds_nothing_and_answers_nothing(ruled: EventLog) -> None:
+    id = f"{DAILY}/1"
+    tell(ruled, 1, prepared(id, 3, missed=(DUE - timedelta(days=1),)))
+    tell(ruled, 2, (f"digest/{id}", DeliveryCancelled("gone", may_have_left=False)))
+    assert some(only(ruled, "delivery"), "state", "finished_at", "answer") == ("cancelled", timestamp(at(2)), "gone")
+    assert rows(ruled, "digest_match") == []
+    open_again = timestamp(DUE - timedelta(days=1, seconds=1))
+    assert ("daily", support.RECIPIENT, 1, open_again) in subscriptions(ruled)
+
+
+def test_a_cancelled_digest_that_may_have_left_stays_told_and_answered(ruled: EventLog) -> None:
+    id = f"{DAILY}/1"
+    tell(ruled, 1, prepared(id, 3), (f"digest/{id}", DeliveryStarted(1, "smtp")))
+    tell(ruled, 2, (f"digest/{id}", DeliveryCancelled("gone", may_have_left=True)))
+    assert only(ruled, "delivery")["state"] == "cancelled"
+    assert [row["match"] for row in rows(ruled, "digest_match")] == [3]
+    assert ("daily", support.RECIPIENT, 1, timestamp(DUE)) in subscriptions(ruled)
+
+
+def test_a_digest_cancelled_after_a_later_one_opens_no_due_time(ruled: EventLog) -> None:
+    tell(ruled, 1, prepared(f"{DAILY}/1", 3), prepared(f"{DAILY}/2", due=DUE + timedelta(days=1)))
+    tell(ruled, 2, (f"digest/{DAILY}/1", DeliveryCancelled("gone", may_have_left=False)))
+    assert ("daily", support.RECIPIENT, 1, timestamp(DUE + timedelta(days=1))) in subscriptions(ruled)
+
+
+def refuse(log: EventLog, hours: float, *ids: str, recipient: str = support.RECIPIENT) -> None:
+    for id in ids:
+        digest_of = f"daily/{recipient}/{id}"
+        tell(log, hours, prepared(digest_of), (f"digest/{digest_of}", DeliveryRefused(f"550 {id}")))
+
+
+def recipient(log: EventLog) -> tuple[Any, ...]:
+    (row,) = [row for row in rows(log, "recipient") if row["id"] == support.RECIPIENT]
+    return some(row, "refusals", "resting_since", "answer")
+
+
+def test_a_recipient_rests_after_the_third_refusal_in_a_row(ruled: EventLog) -> None:
+    refuse(ruled, 1, "1", "2")
+    refuse(ruled, 2, "other", recipient=OTHER_RECIPIENT)
+    assert recipient(ruled) == (2, None, "550 2")
+    refuse(ruled, 3, "3")
+    assert recipient(ruled) == (3, timestamp(at(3)), "550 3")
+    refuse(ruled, 4, "4")
+    assert recipient(ruled) == (4, timestamp(at(3)), "550 4")
+
+
+def test_a_message_that_is_taken_ends_the_row_of_refusals(ruled: EventLog) -> None:
+    refuse(ruled, 1, "1", "2")
+    tell(ruled, 2, prepared(f"{DAILY}/3"), (f"digest/{DAILY}/3", DeliveryAccepted("250 OK")))
+    assert recipient(ruled) == (0, None, "")
+    refuse(ruled, 3, "4")
+    assert recipient(ruled) == (1, None, "550 4")
+
+
+def test_a_cancelled_message_is_no_refusal(ruled: EventLog) -> None:
+    refuse(ruled, 1, "1", "2")
+    tell(ruled, 2, prepared(f"{DAILY}/3"), (f"digest/{DAILY}/3", DeliveryCancelled("gone", may_have_left=False)))
+    assert recipient(ruled) == (2, None, "550 2")
+
+
+def test_who_takes_a_message_after_a_rest_has_missed_no_due_time(ruled: EventLog) -> None:
+    refuse(ruled, 1, "1", "2", "3")
+    again = prepared(f"{DAILY}/4", resent=True)
+    tell(ruled, 90, again, (f"digest/{DAILY}/4", DeliveryAccepted("250 OK")))
+    assert recipient(ruled) == (0, None, "")
+    assert ("daily", support.RECIPIENT, 1, timestamp(at(90))) in subscriptions(ruled)
+    assert ("daily", OTHER_RECIPIENT, 1, None) in subscriptions(ruled)
+
+
+def test_whoever_is_named_anew_rests_no_more(ruled: EventLog) -> None:
+    refuse(ruled, 1, "1", "2", "3")
+    without = tuple(replace(digest, recipients=(OTHER_RECIPIENT,)) for digest in RULES.digests)
+    tell(ruled, 2, rules_changed(replace(RULES, digests=without)))
+    tell(ruled, 3, rules_changed())
+    assert recipient(ruled) == (0, None, "")
+
+
+def test_another_calendar_makes_nothing_due_that_was_not(ruled: EventLog) -> None:
+    daily, weekly = RULES.digests
+    tell(ruled, 1, rules_changed(replace(RULES, digests=(replace(daily, when_empty="send"), weekly))))
+    assert ("daily", support.RECIPIENT, 1, None) in subscriptions(ruled)
+    tell(ruled, 90, rules_changed(replace(RULES, digests=(replace(daily, cron="0 * * * *"), weekly))))
+    assert ("daily", support.RECIPIENT, 1, timestamp(at(90))) in subscriptions(ruled)
+    assert ("weekly", support.RECIPIENT, 1, None) in subscriptions(ruled)
 
 
 def test_who_leaves_and_comes_back_subscribes_anew(ruled: EventLog) -> None:

@@ -154,12 +154,12 @@ MISTAKES = {
     "a digest without a time": (
         "digests:\n  d: {to: a@b.example}\n",
         *(2, 6, "digests.d: it needs a time"),
-        'Write either at: "07:30" (with days: if not every day) or cron: "30 7 * * 1-5".',
+        'Write either at: "07:30" (with days: if not every day), cron: "30 7 * * 1-5", or every: 15m (alerts).',
     ),
     "a digest with two times": (
         "digests:\n  d: {at: 7:30, cron: 30 7 * * *}\n",
         *(2, 6, "digests.d: it needs a time"),
-        'Write either at: "07:30" (with days: if not every day) or cron: "30 7 * * 1-5".',
+        'Write either at: "07:30" (with days: if not every day), cron: "30 7 * * 1-5", or every: 15m (alerts).',
     ),
     "days beside a cron line": (
         "digests:\n  d: {cron: 30 7 * * *, days: [mon]}\n",
@@ -189,6 +189,60 @@ MISTAKES = {
     "a mail address without a domain": (
         "digests:\n  d: {at: 7:30, to: [me@b.example, nobody]}\n",
         *(2, 36, "digests.d.to.1: 'nobody' is no mail address", "Write it bare: name@example.org"),
+    ),
+    "alerts with a time": (
+        "digests:\n  d: {at: 7:30, every: 15m}\n",
+        *(2, 6, "digests.d: it needs a time"),
+        'Write either at: "07:30" (with days: if not every day), cron: "30 7 * * 1-5", or every: 15m (alerts).',
+    ),
+    "alerts on some days": (
+        "digests:\n  d: {every: 15m, days: [mon]}\n",
+        *(2, 6, "digests.d: days: goes with at:", "Alerts come on any day; quiet: holds them for some hours."),
+    ),
+    "alerts too often": (
+        "digests:\n  d: {every: 30s}\n",
+        *(2, 14, "digests.d.every: too often", "Once a minute at most (1m); 15m is usual for alerts."),
+    ),
+    "alerts too seldom": (
+        "digests:\n  d: {every: 2d}\n",
+        *(2, 14, "digests.d.every: too seldom for alerts"),
+        'Write a time instead: at: "07:30", with days: if not every day.',
+    ),
+    "alerts that want to be sent empty": (
+        "digests:\n  d: {every: 15m, when_empty: send}\n",
+        *(2, 6, "digests.d: when_empty: goes with at: or cron:"),
+        "Alerts come only when something is new; a second digest with a time can tell of the quiet days.",
+    ),
+    "a limit of a digest with a time": (
+        "digests:\n  d: {at: 7:30, at_most: 6/day}\n",
+        *(2, 6, "digests.d: at_most: goes with every:"),
+        "A digest with a time comes at that time; take the line out.",
+    ),
+    "a limit of alerts an hour": (
+        "digests:\n  d: {every: 15m, at_most: 6/hour}\n",
+        *(2, 28, "digests.d.at_most: '6/hour' is no number a day", "Write it as 6/day."),
+    ),
+    "a limit of none": (
+        "digests:\n  d: {every: 15m, at_most: 0/day}\n",
+        *(2, 28, "digests.d.at_most: '0/day' is no number a day", "Write it as 6/day."),
+    ),
+    "quiet hours without an end": (
+        "digests:\n  d: {at: 7:30, quiet: 22:00}\n",
+        *(2, 24, "digests.d.quiet: '22:00' is no stretch of the day", 'Write it as "22:00-07:00".'),
+    ),
+    "quiet hours to a time that there is not": (
+        "digests:\n  d: {at: 7:30, quiet: 22:00-7}\n",
+        *(2, 24, "digests.d.quiet: '7' is no time of day", 'Write it as "07:30".'),
+    ),
+    "quiet hours all day": (
+        "digests:\n  d: {at: 7:30, quiet: 7:00 – 07:00}\n",
+        *(2, 24, "digests.d.quiet: it leaves no hour in which a mail could come"),
+        "To rest a digest, write enabled: false.",
+    ),
+    "a digest in its own quiet hours": (
+        "digests:\n  d:\n    at: 6:45\n    quiet: 22:00-07:00\n",
+        *(4, 12, "the digest is always due within its quiet hours, 22:00-07:00"),
+        "Give it a time outside of them, or take quiet: out.",
     ),
     "a digest on a claim that is not watched": (
         "claims:\n  black-sea-group: {terms: x}\ndigests:\n  d: {at: 7:30, claims: [black-sea-grup]}\n",
@@ -1194,3 +1248,18 @@ def test_one_daily_and_one_weekly_digest_are_shipped(ours: Settings) -> None:
         "daily": "30 7 * * *",
         "weekly": "0 18 * * 0",
     }
+
+
+def test_alerts_have_a_pace_a_limit_and_quiet_hours(tmp_path: Path) -> None:
+    rule = digest_of(tmp_path, "every: 15m, at_most: 6/day, quiet: 22:00–7:00, timezone: Europe/Kyiv")
+    assert (rule.cron, rule.every_seconds, rule.at_most, rule.quiet) == ("", 900, 6, ("22:00", "07:00"))
+
+
+@pytest.mark.parametrize("written", ["22:00-07:00", "22:00 – 7:00", '"22:00–07:00"'])
+def test_quiet_hours_are_written_as_people_write_them(tmp_path: Path, written: str) -> None:
+    assert digest_of(tmp_path, f"at: 7:30, quiet: {written}").quiet == ("22:00", "07:00")
+
+
+def test_a_skipped_digest_shows_once_a_week_that_it_lives_unless_told_otherwise(tmp_path: Path) -> None:
+    assert digest_of(tmp_path, "at: 7:30").still_watching == "weekly"
+    assert digest_of(tmp_path, "at: 7:30, still_watching: never").still_watching == "never"
