@@ -45,7 +45,7 @@ terms items
 inflection
 commonwords english slavic stems
 words events
-coverage rules
+coverage rules notices
 moments links
 claims
 errors
