@@ -45,6 +45,7 @@ terms items
 inflection
 commonwords english slavic stems
 words events
+payloads
 coverage rules notices
 moments links
 claims
