@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from daemon.coverage import Coverage
 from daemon.moments import Moment
+from daemon.notices import Told
 from daemon.payloads import EVENT_TYPES as EVENT_TYPES
 from daemon.payloads import Event as Event
 from daemon.payloads import event_kind as _kind
@@ -266,6 +267,7 @@ class DigestPrepared:
 
     `message` is the RFC 5322 message without its `To:` line, deflated, in base64; `missed` are the due times before
     `due` that this digest answers too; `head` is the chain's head up to `log_position`, all that the digest knew.
+    `template_error` is why a user's template could not be used, where the shipped one stood in for it.
     """
 
     kind: ClassVar[str] = "digest_prepared"
@@ -281,6 +283,7 @@ class DigestPrepared:
     subject: str
     message: str
     resent: bool = False
+    template_error: str = ""
 
 
 @_kind
@@ -341,6 +344,44 @@ class DeliveryUncertain:
 
     kind: ClassVar[str] = "delivery_uncertain"
     attempt: int
+
+
+# ── notices to an operator ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@_kind
+@dataclass(frozen=True)
+class NoticePrepared:
+    """A notice of troubles is fixed before it is sent, `message` as in a digest. It is tried at once; where no outcome
+    follows, a crash came between, and it is repeated as it is."""
+
+    kind: ClassVar[str] = "notice_prepared"
+    told: tuple[Told, ...]
+    message_id: str
+    subject: str
+    message: str
+
+
+@_kind
+@dataclass(frozen=True)
+class NoticeSent:
+    """The mail server (or the Maildir) took a notice: the operator was told."""
+
+    kind: ClassVar[str] = "notice_sent"
+    told: tuple[Told, ...]
+    message_id: str
+    answer: str
+
+
+@_kind
+@dataclass(frozen=True)
+class NoticeDeferred:
+    """The notice was not taken. It is dropped; at `retry_at` another one is made of what stands by then."""
+
+    kind: ClassVar[str] = "notice_deferred"
+    message_id: str
+    reason: str
+    retry_at: Moment
 
 
 # ── in the log ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ from daemon import events
 from daemon.eventlog import Transaction, read
 from daemon.events import Event, NewEvent, Recorded
 from daemon.moments import timestamp, timestamp_or_none
+from daemon.noticerows import NOTICE_TABLES, PUT
 from daemon.tables import (
     ClaimRow,
     DeliveryRow,
@@ -35,15 +36,8 @@ _subscription, _digest, _digest_match, _delivery = map(
     table_of, (SubscriptionRow, DigestRow, DigestMatchRow, DeliveryRow)
 )
 PROJECTIONS: tuple[Table, ...] = (
-    _item,
-    _revision,
-    _match,
-    _feed,
-    _claim,
-    _subscription,
-    _digest,
-    _digest_match,
-    _delivery,
+    *(_item, _revision, _match, _feed, _claim, _subscription, _digest, _digest_match, _delivery),
+    *NOTICE_TABLES,
 )
 
 _READABLE: dict[str, Any] = {"unreadable_sha256": None, "unreadable_detail": ""}
@@ -393,6 +387,7 @@ def _put_digest(
         matches=matches,
         message_id=message_id,
         subject=prepared.subject if prepared else "",
+        template_error=prepared.template_error if prepared else "",
     )
     if prepared is None or not prepared.resent:
         _update(connection, _subscription, {"digest": event.name, "recipient": event.recipient}, last_due=due)
@@ -424,6 +419,10 @@ def _(event: events.DeliveryRefused, recorded: Recorded, connection: Connection)
 @_project.register
 def _(event: events.DeliveryUncertain, recorded: Recorded, connection: Connection) -> None:
     _set_delivery(connection, recorded, state="uncertain", answer="a crash came before the outcome was known")
+
+
+for _kind, _put_notice in PUT.items():
+    _project.register(_kind, _put_notice)
 
 
 def _set_delivery(connection: Connection, recorded: Recorded, **values: Any) -> None:

@@ -24,6 +24,7 @@ inquiries
 mailing knowledge queries storeditems
 comparison
 projections locks fetching settings
+noticerows
 guard credentials
 tables feedsfile chain
 complaints fields watchterms
@@ -65,6 +66,7 @@ ONLY_IN = {
     "sqlmodel": {"eventlog", "tables"},
     "sqlalchemy": {
         *("databases", "eventlog", "chain", "projections", "comparison", "knowledge", "queries", "storeditems"),
+        "noticerows",
     },
     "yaml": {"yamlfiles"},
     "typer": {
