@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon import assembly, console, console_terms, inquiries
+from daemon import assembly, console, console_terms, console_troubles, inquiries
 from daemon.assembly import Installation
 from daemon.backtest import Snapshot, Summary, snapshots_in
 from daemon.backtest import backtest as run_backtest
@@ -19,7 +19,7 @@ from daemon.cli_options import AsJson, Config, State, given, match_stored, momen
 from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
 from daemon.errors import ClaimwatchError
-from daemon.events import DeliveryAccepted, Recorded
+from daemon.events import DeliveryAccepted, NoticeSent, Recorded
 from daemon.fetching import Failed, Gone
 from daemon.inquiries import Listened
 from daemon.matching import unused_word_lists
@@ -28,6 +28,7 @@ from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
 from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
 from daemon.settings import Settings, load
+from daemon.telling import tell_operator
 
 
 def run(config: Config = None, state: State = None) -> None:
@@ -122,24 +123,31 @@ def _polled_json(polled: Polled) -> dict[str, Any]:
 
 
 def deliver(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
-    """Send what is prepared and due for a try. Exit code 1 when something could not be handed over.
+    """Send what is prepared and due for a try, and tell the operator of troubles (`operator:` in feeds.yaml).
+
+    Exit code 1 when something could not be handed over.
 
     Example: `claimwatch digest prepare && claimwatch deliver`
     """
     with assembly.writing(*given(config, state), "deliver") as installation:
         record_rules(installation.watch)
-        outcomes = asyncio.run(deliver_prepared(installation.watch, installation.post))
+        outcomes = asyncio.run(_deliver(installation))
     print_recorded(outcomes, as_json)
     if not as_json:
         console.say_deliveries(outcomes, installation.maildir)
         if not outcomes:
             console.err.print("Nothing is waiting to be delivered.")
-    if any(not isinstance(one.event, DeliveryAccepted) for one in outcomes):
+    if any(not isinstance(one.event, DeliveryAccepted | NoticeSent) for one in outcomes):
         raise typer.Exit(1)
 
 
+async def _deliver(installation: Installation) -> list[Recorded]:
+    outcomes = await deliver_prepared(installation.watch, installation.post)
+    return outcomes + await tell_operator(installation.watch, installation.post)
+
+
 def status(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
-    """How the watch does: feeds and their troubles, claims, deliveries, the log.
+    """How the watch does: feeds and their troubles, claims, deliveries, the log, and what the operator was told.
 
     Example: `claimwatch status`
     """
@@ -149,6 +157,8 @@ def status(as_json: AsJson = False, config: Config = None, state: State = None) 
         print_lines([values])
     else:
         console.status_screen(values)
+        console_troubles.troubles_screen(values)
+        console.log_lines(values)
 
 
 def check(

@@ -35,6 +35,8 @@ from daemon.events import (
     FeedRecovered,
     GapSuspected,
     MatchLapsed,
+    NoticeDeferred,
+    NoticeSent,
     Recorded,
 )
 from daemon.fetching import Failed, Gone
@@ -137,8 +139,8 @@ def say_round(results: Sequence[Polled]) -> None:
     for (why, hint), feeds in _grouped(failed).items():
         again = min(polled.next_due for polled in feeds)
         err.print(f"  {escape(why)}")
-        _indented(err, ", ".join(polled.feed for polled in feeds), 4)
-        _indented(err, f"{hint} Next try from {_local(again)}.", 4, "dim")
+        indented(err, ", ".join(polled.feed for polled in feeds), 4)
+        indented(err, f"{hint} Next try from {local(again)}.", 4, "dim")
 
 
 def _grouped(failed: Iterable[Polled]) -> dict[tuple[str, str], list[Polled]]:
@@ -167,9 +169,13 @@ def say_deliveries(outcomes: Sequence[Recorded], maildir: Path | None) -> None:
             case DeliveryAccepted(answer):
                 err.print(f"[green]digest sent[/]: {one.id}" + (f" ({escape(answer)})" if maildir is None else ""))
             case DeliveryDeferred(reason, retry_at):
-                err.print(f"[yellow]digest waits[/]: {one.id}: {escape(reason)}. Next try {_local(retry_at)}.")
+                err.print(f"[yellow]digest waits[/]: {one.id}: {escape(reason)}. Next try {local(retry_at)}.")
             case DeliveryRefused(reason):
                 err.print(f"[red]digest refused[/]: {one.id}: {escape(reason)}. The next one takes its matches.")
+            case NoticeSent():
+                err.print("[green]operator told[/] of troubles: claimwatch status")
+            case NoticeDeferred(_, reason, retry_at):
+                err.print(f"[yellow]operator not told[/]: {escape(reason)}. Next try {local(retry_at)}.")
     if maildir is not None and any(isinstance(one.event, DeliveryAccepted) for one in outcomes):
         say_maildir(maildir)
 
@@ -351,6 +357,10 @@ def status_screen(status: dict[str, Any]) -> None:
         feeds.add_row(*row, _cell(feed["succeeded_at"], here), _cell(feed["next_due"], here))
     out.print(feeds)
     _say_troubles(status["feeds"])
+
+
+def log_lines(status: dict[str, Any]) -> None:
+    """How a status ends: what the log holds, and where it is."""
     log = status["log"]
     sums = ", ".join(counted(log[many], one, many) for one, many in _COUNTED)
     out.print(f"log: {sums}; head {log['head'][:16]}")
@@ -369,16 +379,16 @@ def _say_troubles(feeds: Iterable[dict[str, Any]]) -> None:
             groups.setdefault(key, []).append(feed)
     for (state, why, hint), alike in groups.items():
         since = min((feed["since"] for feed in alike if feed["since"]), default=None)
-        begun = f" since {_local(datetime.fromisoformat(since))}" if since else ""
+        begun = f" since {local(datetime.fromisoformat(since))}" if since else ""
         out.print(f"[red]{escape(state)}[/]{begun}: {escape(why)}")
-        _indented(out, ", ".join(feed["id"] for feed in alike), 2)
-        _indented(out, hint, 2, "dim")
+        indented(out, ", ".join(feed["id"] for feed in alike), 2)
+        indented(out, hint, 2, "dim")
 
 
 def match_lines(match: MatchToTell) -> None:
     """One match, for a person."""
     terms = "; ".join(dict.fromkeys(evidence.term for evidence in match.evidence))
-    head = f" {_local(match.first_seen)} {match.feed}  "
+    head = f" {local(match.first_seen)} {match.feed}  "
     remark = "" if match.current else ", not by today's terms"
     out.print(Text.assemble((match.claim, "bold"), head, (f"match {match.position}{remark}", "dim")))
     out.print(Text(f"  {match.title or match.summary[:120]}"))
@@ -394,7 +404,7 @@ def _noun(count: int, one: str, many: str | None = None) -> str:
     return one if count == 1 else many or one + "s"
 
 
-def _indented(console: Console, text: str, columns: int, style: str | None = None) -> None:
+def indented(console: Console, text: str, columns: int, style: str | None = None) -> None:
     """A text under a line, in lines that no terminal has to break in the middle of a feed's name."""
     margin = " " * columns
     lines = textwrap.wrap(
@@ -403,7 +413,8 @@ def _indented(console: Console, text: str, columns: int, style: str | None = Non
     console.print("\n".join(lines), style=style, markup=False)
 
 
-def _local(moment: datetime) -> str:
+def local(moment: datetime) -> str:
+    """A moment as this machine's clock has it."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M %Z}"
 
 

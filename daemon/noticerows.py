@@ -42,7 +42,7 @@ def _prepared(event: NoticePrepared, recorded: Recorded, connection: Connection)
 
 
 def _sent(event: NoticeSent, recorded: Recorded, connection: Connection) -> None:
-    _finish(event.message_id, recorded, connection, state="sent", answer=event.answer)
+    _finish(recorded, connection, state="sent", answer=event.answer)
     at = timestamp(recorded.at)
     for told in event.told:
         standing = _standing(recorded.id, told, connection)
@@ -60,7 +60,7 @@ def _sent(event: NoticeSent, recorded: Recorded, connection: Connection) -> None
 
 def _deferred(event: NoticeDeferred, recorded: Recorded, connection: Connection) -> None:
     retry = {"answer": event.reason, "retry_at": timestamp(event.retry_at)}
-    _finish(event.message_id, recorded, connection, state="deferred", **retry)
+    _finish(recorded, connection, state="deferred", **retry)
 
 
 PUT: dict[type[Event], Callable[[Any, Recorded, Connection], None]] = {
@@ -71,8 +71,9 @@ PUT: dict[type[Event], Callable[[Any, Recorded, Connection], None]] = {
 """What to do with each kind of event."""
 
 
-def _finish(message_id: str, recorded: Recorded, connection: Connection, **values: Any) -> None:
-    which = (_notice.c.message_id == message_id) & (_notice.c.recipient == recorded.id)
+def _finish(recorded: Recorded, connection: Connection, **values: Any) -> None:
+    # There is one at a time: the next one is not prepared before this one has an outcome.
+    which = (_notice.c.state == "prepared") & (_notice.c.recipient == recorded.id)
     finished = {"version": recorded.version, "finished_at": timestamp(recorded.at)}
     connection.execute(update(_notice).where(which).values(**finished, **values))
 

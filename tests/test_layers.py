@@ -11,17 +11,17 @@ LAYERS = """
 __main__
 cli
 cli_watch cli_log cli_terms cli_digest cli_setup cli_demo
-cli_options scheduling completion starter demo console_terms
+cli_options scheduling completion starter demo console_terms console_troubles
 console assembly schemas
 backtest
-delivery
+delivery telling
 preparing backfill
 service
 parsing
 parser_child
 ── shell: touches the world
 inquiries
-mailing knowledge queries storeditems
+mailing knowledge queries troubles storeditems
 comparison
 projections locks fetching settings
 noticerows
@@ -66,7 +66,7 @@ ONLY_IN = {
     "sqlmodel": {"eventlog", "tables"},
     "sqlalchemy": {
         *("databases", "eventlog", "chain", "projections", "comparison", "knowledge", "queries", "storeditems"),
-        "noticerows",
+        *("troubles", "noticerows"),
     },
     "yaml": {"yamlfiles"},
     "typer": {
