@@ -5,32 +5,37 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import signal
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from daemon.assembly import rebuild_projections, verify
+from daemon.assembly import reading, rebuild_projections, verify, writing
+from daemon.backtest import VirtualClock
 from daemon.delivery import deliver
-from daemon.eventlog import read
+from daemon.eventlog import EventLog, read
 from daemon.events import DigestPrepared, FeedRecovered, GapSuspected, NewEvent, NoticePrepared, NoticeSent, Recorded
 from daemon.fetching import Failed, Gone, Unchanged
 from daemon.mailing import Accepted, Deferred, Handover, Refused, SmtpCarrier
 from daemon.notices import Look, Operator, Trouble
 from daemon.parsing import open_parser
 from daemon.preparing import Post, prepare_due, prepare_now
-from daemon.projections import record
+from daemon.projections import PROJECTIONS, record
 from daemon.rendering import unpack
 from daemon.rules import recipient_id
 from daemon.service import Watch, poll, record_rules
 from daemon.settings import Smtp
 from daemon.telling import tell_operator
 from daemon.troubles import look
+from tests.databases import AnyDatabase
 from tests.support import (
     ADDRESS,
     NOW,
@@ -521,3 +526,78 @@ def test_what_was_told_is_the_same_after_a_rebuild(ready: Watch, tmp_path: Path)
         record(transaction, [NewEvent("feed/gazette", FeedRecovered(NOW))])
     with ready.log.reading() as connection:
         assert look(connection, {}, ready.clock.now()).over["feed gone", "gazette"] == ready.clock.now()
+
+
+def test_a_process_that_is_killed_while_the_server_takes_a_notice_repeats_that_one(
+    tmp_path: Path, web: WebServer
+) -> None:
+    class Killing(Mailbox):
+        async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+            answer = await super().handle_DATA(server, session, envelope)
+            if len(self.envelopes) == 1:
+                running[-1].kill()
+            return answer
+
+    async def delivered(port: int) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "daemon", "--config", str(config), "--state", str(state), "deliver"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        running.append(process)
+        return await asyncio.wait_for(process.wait(), 60)
+
+    async def twice() -> list[int]:
+        async with mail_server(mailbox) as port:
+            config.write_text(f"{text}mail: {{smtp: {{host: 127.0.0.1, port: {port}, security: none}}}}\n")
+            return [await delivered(port), await delivered(port)]
+
+    running: list[asyncio.subprocess.Process] = []
+    mailbox, config, state = Killing(), tmp_path / "feeds.yaml", tmp_path / "state"
+    gone = web.serve("/feed.xml", Answer(status=410))
+    text = f"feeds: {{gazette: {gone}}}\npolling: {{allow_private: 127.0.0.1}}\noperator: {OPS}\n"
+    config.write_text(text)
+    with writing(config, state, "poll") as installation:
+        record_rules(installation.watch)
+        take_in(installation.watch, installation.watch.rules.feeds[0], Gone(gone))
+    assert asyncio.run(twice()) == [-signal.SIGKILL, 0]
+    (_, _, first), (_, _, second) = mailbox.envelopes
+    assert first == second
+    with reading(config, state) as installation:
+        verify(installation.log)
+        with installation.log.reading() as connection:
+            kinds = [one.event.kind for one in read(connection, stream=STREAM)]
+    assert kinds == ["notice_prepared", "notice_sent"]
+
+
+def test_troubles_are_found_and_told_on_every_kind_of_database(database: AnyDatabase, tmp_path: Path) -> None:
+    with closing(EventLog(database.url)) as log:
+        log.create()
+        watch = Watch.over(log, rules(), VirtualClock(NOW))
+        hand = Hand(by_address={ADDRESS: Refused("550 no such user")})
+        by = to_operator(tmp_path, hand)
+        record_rules(watch)
+        come_in(watch, "Energy strike pause agreed")
+        prepare_now(watch, replace(by, templates={**by.templates, "subject.txt": "{% nonsense %}"}), "daily")
+        asyncio.run(deliver(watch, by))
+        take_in(watch, watch.rules.feeds[0], Gone("https://gazette.example/rss"))
+        with log.transaction(NOW) as transaction:
+            gap = GapSuspected(NOW - 15 * MINUTE, NOW)
+            record(transaction, [NewEvent("feed/gazette", gap) for _ in range(5)])
+        move_on(watch, HOUR)
+        assert tell(watch, by) == ["notice_sent"]
+        assert tell(watch, by) == []
+        recover(watch)
+        hand.by_address = {}
+        come_in(watch, "Energy strike pause signed")
+        prepare_now(watch, by, "daily")
+        asyncio.run(deliver(watch, by))
+        move_on(watch, 8 * DAY)
+        assert tell(watch, by) == ["notice_sent"]
+        told = [{(one.kind, one.stage) for one in sent.event.told} for sent in events(watch, "notice_sent")]
+        before = database.dump(PROJECTIONS)
+        rebuild_projections(log)
+        assert database.dump(PROJECTIONS) == before
+        verify(log)
+    kinds = ("feed gone", "delivery failing", "template failed", "gaps")
+    assert told == [{(kind, stage) for kind in kinds} for stage in ("first", "over")]
