@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from daemon import queries
+from daemon import queries, troubles
 from daemon.backfill import progress_in
 from daemon.chain import verify_chain
 from daemon.comparison import first_difference, outdated_table
@@ -28,7 +28,7 @@ from daemon.moments import timestamp, timestamp_or_none
 from daemon.preparing import Post
 from daemon.projections import make_tables_anew, rebuild
 from daemon.recipients import resting_recipients
-from daemon.rules import DigestRule
+from daemon.rules import DigestRule, recipient_id
 from daemon.service import Clock, SystemClock, Watch
 from daemon.settings import Settings, load
 
@@ -55,6 +55,7 @@ class Installation:
             mail.domain,
             self.settings.addresses,
             carrier_for(mail),
+            self.settings.operator,
         )
 
     @cached_property
@@ -282,6 +283,8 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
                 for row in queries.claim_rows(connection)
             ],
             "feeds": [_plain(vars(feed)) for feed in queries.feed_health(connection)],
+            "troubles": _troubles(connection, installation, clock),
+            "operator": _operator(connection, installation, clock),
             "log": {
                 "database": str(installation.settings.database),
                 "events": head.position,
@@ -300,6 +303,38 @@ def _next_due(rule: DigestRule, clock: Clock) -> str | None:
 def _backfill_values(connection: Connection) -> dict[str, Any] | None:
     progress = progress_in(connection)
     return {"claims": progress.claims, "done": progress.done, "items": progress.items} if progress else None
+
+
+def _troubles(connection: Connection, installation: Installation, clock: Clock) -> list[dict[str, Any]]:
+    """What is wrong with the watch, and when the operator heard of it last."""
+    told = troubles.told_times(connection)
+    addresses = installation.settings.addresses
+    return [
+        {
+            "kind": one.kind,
+            "about": addresses.get(one.about, one.about),
+            "since": timestamp(one.since),
+            "reason": one.reason,
+            "hint": one.hint,
+            "operator_told_at": timestamp_or_none(told.get(one.key)),
+        }
+        for one in troubles.look(connection, installation.settings.rules.intervals, clock.now()).troubles
+        if not one.covered
+    ]
+
+
+def _operator(connection: Connection, installation: Installation, clock: Clock) -> list[dict[str, Any]]:
+    """Who is told of troubles, and how that went."""
+    operator = installation.settings.operator
+    return [
+        {
+            "to": address,
+            "retry_at": timestamp_or_none(before.retry_at),
+            "answer": before.answer,
+        }
+        for address in (operator.addresses if operator else ())
+        for before in [troubles.told_before(connection, recipient_id(address), clock.now())]
+    ]
 
 
 def _watch_words(connection: Connection, installation: Installation, clock: Clock) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon import assembly, console, console_terms, inquiries
+from daemon import assembly, console, console_status, console_terms, inquiries
 from daemon.assembly import Installation
 from daemon.backtest import Snapshot, Summary, snapshots_in
 from daemon.backtest import backtest as run_backtest
@@ -19,7 +19,7 @@ from daemon.cli_options import AsJson, Config, State, given, match_stored, momen
 from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
 from daemon.errors import ClaimwatchError
-from daemon.events import DeliveryDeferred, DeliveryRefused, Recorded
+from daemon.events import DeliveryDeferred, DeliveryRefused, NoticeDeferred, Recorded
 from daemon.fetching import Failed, Gone
 from daemon.inquiries import Listened
 from daemon.matching import unused_word_lists
@@ -28,6 +28,7 @@ from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
 from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
 from daemon.settings import Settings, load
+from daemon.telling import tell_operator
 
 
 def run(config: Config = None, state: State = None) -> None:
@@ -122,24 +123,31 @@ def _polled_json(polled: Polled) -> dict[str, Any]:
 
 
 def deliver(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
-    """Send what is prepared and due for a try. Exit code 1 when something could not be handed over.
+    """Send what is prepared and due for a try, and tell the operator of troubles (`operator:` in feeds.yaml).
+
+    Exit code 1 when something could not be handed over.
 
     Example: `claimwatch digest prepare && claimwatch deliver`
     """
     with assembly.writing(*given(config, state), "deliver") as installation:
         record_rules(installation.watch)
-        outcomes = asyncio.run(deliver_prepared(installation.watch, installation.post))
+        outcomes = asyncio.run(_deliver(installation))
     print_recorded(outcomes, as_json)
     if not as_json:
         console.say_deliveries(outcomes, installation.maildir)
         if not outcomes:
             console.err.print("Nothing is waiting to be delivered.")
-    if any(isinstance(one.event, DeliveryDeferred | DeliveryRefused) for one in outcomes):
+    if any(isinstance(one.event, DeliveryDeferred | DeliveryRefused | NoticeDeferred) for one in outcomes):
         raise typer.Exit(1)
 
 
+async def _deliver(installation: Installation) -> list[Recorded]:
+    outcomes = await deliver_prepared(installation.watch, installation.post)
+    return outcomes + await tell_operator(installation.watch, installation.post)
+
+
 def status(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
-    """How the watch does: feeds and their troubles, claims, deliveries, the log.
+    """How the watch does: feeds and their troubles, claims, deliveries, the log, and what the operator was told.
 
     Example: `claimwatch status`
     """
@@ -148,7 +156,9 @@ def status(as_json: AsJson = False, config: Config = None, state: State = None) 
     if as_json:
         print_lines([values])
     else:
-        console.status_screen(values)
+        console_status.status_screen(values)
+        console_status.troubles_screen(values)
+        console_status.log_lines(values)
 
 
 def check(

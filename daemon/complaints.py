@@ -82,6 +82,8 @@ def _said(error: Mapping[str, Any]) -> tuple[str, str]:
             return message, hint.strip()
         case "dict_type" | "model_type":
             return "holds no keys", "Write `key: …` lines indented under it."
+        case "too_short":
+            return "is empty", "Write one at least, or take the key out."
         case "list_type":
             return "is no list", "Write it as [one, another], or in lines that begin with -."
     if isinstance(error["input"], list | dict | None):

@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: rounds of polls, the status screen, where digests went. Decides nothing."""
+"""What a person sees in a terminal: rounds of polls, where digests went. Decides nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime
 from email.message import EmailMessage
 from operator import itemgetter
 from pathlib import Path
@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from daemon import __version__, backfill
@@ -36,6 +35,8 @@ from daemon.events import (
     FeedRecovered,
     GapSuspected,
     MatchLapsed,
+    NoticeDeferred,
+    NoticeSent,
     Recorded,
 )
 from daemon.fetching import Failed, Gone
@@ -69,7 +70,7 @@ def say_start(settings: Settings, due: int) -> None:
     feeds, claims = len(rules.polled_feeds), len(rules.watched_claims)
     sums = f"{counted(feeds, 'feed')}, {counted(claims, 'claim')}"
     err.print(f"claimwatch {__version__}: {sums}, from {settings.file}")
-    err.print(f"log: {_place(str(settings.database))}", style="dim")
+    err.print(f"log: {place(str(settings.database))}", style="dim")
     if settings.mail.smtp is None:
         say_maildir(settings.mail.maildir)
     if waiting := feeds - due:
@@ -80,7 +81,9 @@ def say_watching(rules: Rules, now: datetime) -> None:
     """That the watch runs, what comes next, and how to end it."""
     with_time = [one for one in rules.live_digests if not one.every_seconds]
     coming = min(((next_due(one, now), one) for one in with_time), key=itemgetter(0), default=None)
-    digest = f"next digest: {coming[1].name}, {_due(coming[0], coming[1].timezone)}" if coming else "no digest is set"
+    digest = (
+        f"next digest: {coming[1].name}, {due_time(coming[0], coming[1].timezone)}" if coming else "no digest is set"
+    )
     if alerts := [one for one in rules.live_digests if one.every_seconds]:
         named = f"{', '.join(one.name for one in alerts)} when something is new"
         digest = f"{digest}; {named}" if coming else named
@@ -142,22 +145,22 @@ def say_round(results: Sequence[Polled]) -> None:
     for (why, hint), feeds in _grouped(failed).items():
         again = min(polled.next_due for polled in feeds)
         err.print(f"  {escape(why)}")
-        _indented(err, ", ".join(polled.feed for polled in feeds), 4)
-        _indented(err, f"{hint} Next try from {_local(again)}.", 4, "dim")
+        indented(err, ", ".join(polled.feed for polled in feeds), 4)
+        indented(err, f"{hint} Next try from {local(again)}.", 4, "dim")
 
 
 def _grouped(failed: Iterable[Polled]) -> dict[tuple[str, str], list[Polled]]:
     groups: dict[tuple[str, str], list[Polled]] = {}
     for polled in failed:
         if isinstance(polled.outcome, Failed):
-            key = (_why(polled.outcome.reason, polled.outcome.detail), polled.outcome.hint)
+            key = (why_failed(polled.outcome.reason, polled.outcome.detail), polled.outcome.hint)
         else:
             key = ("gone for good (410)", "Take it out of feeds.yaml, or give it its new address.")
         groups.setdefault(key, []).append(polled)
     return groups
 
 
-def _why(reason: str, detail: str) -> str:
+def why_failed(reason: str, detail: str) -> str:
     """The reason, and of the detail what a person can use: the log has all of it."""
     if reason == "name not found":
         return reason
@@ -172,11 +175,15 @@ def say_deliveries(outcomes: Sequence[Recorded], maildir: Path | None) -> None:
             case DeliveryAccepted(answer):
                 err.print(f"[green]digest sent[/]: {one.id}" + (f" ({escape(answer)})" if maildir is None else ""))
             case DeliveryDeferred(reason, retry_at):
-                err.print(f"[yellow]digest waits[/]: {one.id}: {escape(reason)}. Next try {_local(retry_at)}.")
+                err.print(f"[yellow]digest waits[/]: {one.id}: {escape(reason)}. Next try {local(retry_at)}.")
             case DeliveryRefused(reason):
                 err.print(f"[red]digest refused[/]: {one.id}: {escape(reason)}. The next one takes its matches.")
             case DeliveryCancelled(reason):
                 err.print(f"[yellow]digest cancelled[/]: {one.id}: {escape(reason)}")
+            case NoticeSent():
+                err.print("[green]operator told[/] of troubles: claimwatch status")
+            case NoticeDeferred(_, reason, retry_at):
+                err.print(f"[yellow]operator not told[/]: {escape(reason)}. Next try {local(retry_at)}.")
     if maildir is not None and any(isinstance(one.event, DeliveryAccepted) for one in outcomes):
         say_maildir(maildir)
 
@@ -291,7 +298,7 @@ def _remarks(polled: Polled) -> Iterator[str]:
     for one in polled.recorded:
         match one.event:
             case FeedFailed(reason, detail):
-                yield f"{polled.feed} can't be read: {_why(reason, detail)}"
+                yield f"{polled.feed} can't be read: {why_failed(reason, detail)}"
             case FeedRecovered():
                 yield f"{polled.feed} can be read again"
             case GapSuspected():
@@ -331,76 +338,10 @@ def show_message(message: EmailMessage) -> None:
     out.print(text.get_content() if text else "", markup=False, end="")
 
 
-def status_screen(status: dict[str, Any]) -> None:
-    """The status, to be read by a person."""
-    out.print(f"[bold]claimwatch[/] {status['watch']}")
-    for digest in status["digests"]:
-        count, zone = digest["recipients"], digest["timezone"]
-        to = "the Maildir" if digest["via"] == "maildir" else counted(count, "recipient")
-        if digest["next_due"]:
-            out.print(
-                f"next digest: {digest['name']}, {_due(datetime.fromisoformat(digest['next_due']), zone)}, to {to}"
-            )
-        else:
-            pace = counted(digest["every_seconds"] // 60, "minute")
-            out.print(f"alerts: {digest['name']}, when something is new, {pace} apart, to {to}")
-    if running := status["log"]["backfill"]:
-        looked_at = f"{running['done']} of {counted(running['items'], 'item')}"
-        named = ", ".join(running["claims"][:5]) + (", …" if len(running["claims"]) > 5 else "")
-        out.print(f"matching new terms against what is stored: {looked_at} ({escape(named)})")
-    for waiting in status["waiting"]:
-        tries = f"{waiting['state']}, {counted(waiting['attempts'], 'attempt')}"
-        out.print(f"[yellow]waiting[/]: {waiting['digest']} ({tries}) {escape(waiting['answer'])}")
-    for one in status["resting"]:
-        since = _local(datetime.fromisoformat(one["since"]))
-        out.print(
-            f"[red]rests[/]: {one['recipient']} gets nothing since {since}, after {one['refusals']} refusals in a row:"
-            f" {escape(one['answer'])}",
-            soft_wrap=True,
-        )
-        again = f"claimwatch digest resend NAME --since {since[:10]} --to {one['recipient']} && claimwatch deliver"
-        out.print(f"  a message that is taken wakes them: {again}", style="dim", soft_wrap=True)
-    # One zone for all of a table, the present one: in the head it holds for every row.
-    here = datetime.now().astimezone().tzinfo
-    claims = Table("claim", "terms", "matches", f"last match ({here})", box=None, header_style="bold")
-    for claim in status["claims"]:
-        claims.add_row(claim["id"], str(claim["terms"]), str(claim["matches"]), _cell(claim["last_match"], here))
-    out.print(claims)
-    feeds = Table("feed", "state", "items", f"last read ({here})", f"next ({here})", box=None, header_style="bold")
-    for feed in status["feeds"]:
-        colour = {"ok": "green", "new": "dim"}.get(feed["state"], "red")
-        row = (Text(feed["id"]), Text(feed["state"], colour), str(feed["items"]))
-        feeds.add_row(*row, _cell(feed["succeeded_at"], here), _cell(feed["next_due"], here))
-    out.print(feeds)
-    _say_troubles(status["feeds"])
-    log = status["log"]
-    sums = ", ".join(counted(log[many], one, many) for one, many in _COUNTED)
-    out.print(f"log: {sums}; head {log['head'][:16]}")
-    out.print(f"     {_place(log['database'])}", style="dim")
-
-
-_COUNTED = (("event", "events"), ("item", "items"), ("match", "matches"))
-
-
-def _say_troubles(feeds: Iterable[dict[str, Any]]) -> None:
-    """The feeds in trouble, those with the same trouble together: offline, all of them have one."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for feed in feeds:
-        if feed["state"] not in ("ok", "new"):
-            key = (feed["state"], _why(feed["reason"], feed["detail"]), feed["hint"])
-            groups.setdefault(key, []).append(feed)
-    for (state, why, hint), alike in groups.items():
-        since = min((feed["since"] for feed in alike if feed["since"]), default=None)
-        begun = f" since {_local(datetime.fromisoformat(since))}" if since else ""
-        out.print(f"[red]{escape(state)}[/]{begun}: {escape(why)}")
-        _indented(out, ", ".join(feed["id"] for feed in alike), 2)
-        _indented(out, hint, 2, "dim")
-
-
 def match_lines(match: MatchToTell) -> None:
     """One match, for a person."""
     terms = "; ".join(dict.fromkeys(evidence.term for evidence in match.evidence))
-    head = f" {_local(match.first_seen)} {match.feed}  "
+    head = f" {local(match.first_seen)} {match.feed}  "
     remark = "" if match.current else ", not by today's terms"
     out.print(Text.assemble((match.claim, "bold"), head, (f"match {match.position}{remark}", "dim")))
     out.print(Text(f"  {match.title or match.summary[:120]}"))
@@ -416,7 +357,7 @@ def _noun(count: int, one: str, many: str | None = None) -> str:
     return one if count == 1 else many or one + "s"
 
 
-def _indented(console: Console, text: str, columns: int, style: str | None = None) -> None:
+def indented(console: Console, text: str, columns: int, style: str | None = None) -> None:
     """A text under a line, in lines that no terminal has to break in the middle of a feed's name."""
     margin = " " * columns
     lines = textwrap.wrap(
@@ -425,20 +366,17 @@ def _indented(console: Console, text: str, columns: int, style: str | None = Non
     console.print("\n".join(lines), style=style, markup=False)
 
 
-def _local(moment: datetime) -> str:
+def local(moment: datetime) -> str:
+    """A moment as this machine's clock has it."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M %Z}"
 
 
-def _due(moment: datetime, zone: str) -> str:
+def due_time(moment: datetime, zone: str) -> str:
     """When a digest is due, as its line in feeds.yaml has it."""
     due = moment.astimezone(ZoneInfo(zone))
     return f"{due:%a} {due.day} {due:%b %H:%M} {zone}"
 
 
-def _cell(moment: str | None, zone: tzinfo | None) -> str:
-    return f"{datetime.fromisoformat(moment).astimezone(zone):%Y-%m-%d %H:%M}" if moment else "–"
-
-
-def _place(database: str) -> str:
+def place(database: str) -> str:
     """A file by its path, a database on a server by its address."""
     return database.removeprefix("sqlite:///")

@@ -1,41 +1,22 @@
-"""What can happen: one frozen dataclass a kind of event, and the one way to its stored form and back.
-
-The stored `kind` is a string of its own, never the class's name or path, so that code can be renamed while a log
-lives for years. An unknown kind, a missing field or an extra one is an error; nothing is skipped in silence.
-"""
+"""What can happen: one frozen dataclass a kind of event. `payloads` knows their stored form."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from daemon.coverage import Coverage
-from daemon.errors import LogDamaged, UnknownKind
 from daemon.moments import Moment
-from daemon.rules import Rules, Stance, canonical_json
-
-
-class Event(Protocol):
-    """Anything `to_payload` can store: a frozen dataclass with a `kind`."""
-
-    kind: ClassVar[str]
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-EVENT_TYPES: dict[str, type[Event]] = {}
-_adapters: dict[str, TypeAdapter[Any]] = {}
-E_ = TypeVar("E_", bound=type)
-
-
-def _kind(cls: E_) -> E_:
-    kind: str = cls.kind  # type: ignore[attr-defined]
-    cls.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
-    EVENT_TYPES[kind] = cls
-    return cls
-
+from daemon.notices import Told
+from daemon.payloads import EVENT_TYPES as EVENT_TYPES
+from daemon.payloads import Event as Event
+from daemon.payloads import event_kind as _kind
+from daemon.payloads import from_payload as from_payload
+from daemon.payloads import to_payload as to_payload
+from daemon.rules import Rules, Stance
 
 # ── the watch ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -286,6 +267,7 @@ class DigestPrepared:
 
     `message` is the RFC 5322 message without its `To:` line, deflated, in base64; `missed` are the due times before
     `due` that this digest answers too; `head` is the chain's head up to `log_position`, all that the digest knew.
+    `template_error` is why a user's template could not be used, where the shipped one stood in for it.
     """
 
     kind: ClassVar[str] = "digest_prepared"
@@ -301,6 +283,7 @@ class DigestPrepared:
     subject: str
     message: str
     resent: bool = False
+    template_error: str = ""
 
 
 @_kind
@@ -374,7 +357,45 @@ class DeliveryUncertain:
     attempt: int
 
 
-# ── to and from the log ──────────────────────────────────────────────────────────────────────────────────────────
+# ── notices to an operator ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@_kind
+@dataclass(frozen=True)
+class NoticePrepared:
+    """A notice of troubles is fixed before it is sent, `message` as in a digest. It is tried at once; where no outcome
+    follows, a crash came between, and it is repeated as it is."""
+
+    kind: ClassVar[str] = "notice_prepared"
+    told: tuple[Told, ...]
+    message_id: str
+    subject: str
+    message: str
+
+
+@_kind
+@dataclass(frozen=True)
+class NoticeSent:
+    """The mail server (or the Maildir) took a notice: the operator was told."""
+
+    kind: ClassVar[str] = "notice_sent"
+    told: tuple[Told, ...]
+    message_id: str
+    answer: str
+
+
+@_kind
+@dataclass(frozen=True)
+class NoticeDeferred:
+    """The notice was not taken. It is dropped; at `retry_at` another one is made of what stands by then."""
+
+    kind: ClassVar[str] = "notice_deferred"
+    message_id: str
+    reason: str
+    retry_at: Moment
+
+
+# ── in the log ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -403,39 +424,9 @@ class Recorded:
         return self.stream.partition("/")[2]
 
 
-def to_payload(event: Event) -> bytes:
-    """The event's fields as canonical JSON in UTF-8."""
-    return canonical_json(_adapter(event.kind).dump_python(event, mode="json"))
-
-
-def from_payload(kind: str, payload: bytes, *, position: int = 0) -> Event:
-    """The event again. Raises UnknownKind, or LogDamaged when the payload is not one of this kind."""
-    if kind not in EVENT_TYPES:
-        raise UnknownKind(
-            f"event {position} is of the kind {kind!r}, which this version does not know",
-            hint="The log was written by a newer claimwatch: use that version, or a newer one.",
-        )
-    try:
-        event: Event = _adapter(kind).validate_json(payload)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "payload"
-        raise LogDamaged(
-            f"event {position} ({kind}) can't be read: {place}: {first['msg']}",
-            hint="Run `claimwatch verify`; restore the log from a backup if it names this event too.",
-        ) from error
-    return event
-
-
 def evidence_from(stored: str) -> tuple[Evidence, ...]:
     """The evidence behind a column that holds it as JSON."""
     return _EVIDENCE.validate_json(stored)
 
 
 _EVIDENCE: TypeAdapter[tuple[Evidence, ...]] = TypeAdapter(tuple[Evidence, ...])
-
-
-def _adapter(kind: str) -> TypeAdapter[Any]:
-    if kind not in _adapters:
-        _adapters[kind] = TypeAdapter(EVENT_TYPES[kind])
-    return _adapters[kind]

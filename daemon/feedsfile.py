@@ -24,6 +24,7 @@ from pydantic import (
 
 from daemon.claims import ClaimKind
 from daemon.fields import (
+    ADDRESS,
     DATABASE_URL,
     DAYS,
     URL,
@@ -38,6 +39,7 @@ from daemon.fields import (
     Key,
     MailAddress,
     MostBytes,
+    Patience,
     Proxy,
     Quiet,
     Timeout,
@@ -239,6 +241,26 @@ class MailEntry(_Strict):
     """The server that takes digests."""
 
 
+class OperatorEntry(_Strict):
+    """Who is told when the watch itself is in trouble: `operator: ADDRESS`, or with options."""
+
+    model_config = ConfigDict(json_schema_extra=_or_bare(ADDRESS))
+
+    to: Annotated[
+        list[MailAddress],
+        BeforeValidator(one_or_many, json_schema_input_type=MailAddress | list[MailAddress]),
+        Field(min_length=1),
+    ]
+    """The address, or a list of them, that notices go to."""
+    feed_failing_after: Annotated[Patience, Field(json_schema_extra={"default": "1d"})] = 86_400
+    """How long a feed may fail before that is told, from 1h to 30d. One that is gone for good is told at once."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return {"to": value} if isinstance(value, str) else value
+
+
 class PollingEntry(_Strict):
     """How feeds are asked, where a feed does not say otherwise."""
 
@@ -295,6 +317,8 @@ class FeedsFile(_Strict):
     """The digests that are mailed: when, to whom, about what."""
     mail: Annotated[MailEntry, BeforeValidator(_none_is_empty)] = MailEntry()
     """How digests leave: into a Maildir, or by a mail server."""
+    operator: OperatorEntry | None = None
+    """Who is told when a feed fails for long, mail can't be delivered or an edit is refused; nobody without it."""
     polling: Annotated[PollingEntry, BeforeValidator(_none_is_empty)] = PollingEntry()
     """How often and within which limits feeds are asked."""
     database: DatabaseEntry | None = None

@@ -26,6 +26,8 @@ SHORTEST_INTERVAL_SECONDS = 60
 LONGEST_INTERVAL_SECONDS = 30 * 86_400
 LONGEST_TIMEOUT_SECONDS = 600
 LONGEST_BETWEEN_ALERTS_SECONDS = 86_400
+SHORTEST_PATIENCE_SECONDS = 3600
+LONGEST_PATIENCE_SECONDS = 30 * 86_400
 LONGEST_KEY = 64
 KEY_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -44,6 +46,14 @@ def _interval(seconds: int) -> int:
         raise ValueError("too often\nAsk a feed once a minute at most (1m); 15m is usual.")
     if seconds > LONGEST_INTERVAL_SECONDS:
         raise ValueError("too seldom\nAsk a feed once in 30 days at least (30d); 15m is usual.")
+    return seconds
+
+
+def _patience(seconds: int) -> int:
+    if seconds < SHORTEST_PATIENCE_SECONDS:
+        raise ValueError("too soon\nA server may be away for a while: wait an hour at least (1h); 1d is usual.")
+    if seconds > LONGEST_PATIENCE_SECONDS:
+        raise ValueError("too late\nWait 30 days at most (30d); 1d is usual.")
     return seconds
 
 
@@ -197,11 +207,13 @@ DATABASE_URL = _written(
     r"^(sqlite(\+pysqlite)?:///.+|postgres(ql(\+psycopg)?)?://.+)$",
     *("sqlite:///claimwatch.sqlite3", "postgresql://USER@HOST/DATABASE"),
 )
+ADDRESS = _written(r"^\s*[^\s@]+@[^\s@]+\s*$", "name@example.org")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 Interval = Annotated[int, BeforeValidator(_duration), AfterValidator(_interval), _DURATION]
 BetweenAlerts = Annotated[int, BeforeValidator(_duration), AfterValidator(_between_alerts), _DURATION]
 ADay = Annotated[int, BeforeValidator(_a_day), _written(r"^\s*[1-9]\d{0,3}\s*/\s*day\s*$", "6/day")]
+Patience = Annotated[int, BeforeValidator(_duration), AfterValidator(_patience), _DURATION]
 Timeout = Annotated[int, BeforeValidator(_duration), AfterValidator(_timeout), _DURATION]
 Url = Annotated[str, AfterValidator(_http_url), URL]
 Proxy = Annotated[str, AfterValidator(_proxy), URL]
@@ -218,7 +230,7 @@ Quiet = Annotated[
     _written(r"^\s*([01]?\d|2[0-3]):[0-5]\d\s*[-–]\s*([01]?\d|2[0-3]):[0-5]\d\s*$", "22:00-07:00"),
 ]
 Cron = Annotated[str, AfterValidator(_cron), _written(r"^\s*\S+(\s+\S+){4}\s*$", "30 7 * * 1-5")]
-MailAddress = Annotated[str, AfterValidator(_address), _written(r"^\s*[^\s@]+@[^\s@]+\s*$", "name@example.org")]
+MailAddress = Annotated[str, AfterValidator(_address), ADDRESS]
 WithinWords = Annotated[int, Field(ge=2, le=200)]
 Key = Annotated[str, Field(pattern=KEY_PATTERN, max_length=LONGEST_KEY)]
 Words = Annotated[

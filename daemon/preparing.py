@@ -41,6 +41,7 @@ from daemon.events import (
     RulesChanged,
 )
 from daemon.mailing import Carrier
+from daemon.notices import Operator
 from daemon.projections import record
 from daemon.queries import Subscription
 from daemon.recipients import cancelled_for, last_told, told_since
@@ -66,6 +67,7 @@ class Post:
     domain: str
     addresses: Mapping[str, str]
     carrier: Carrier
+    operator: Operator | None = None
 
 
 def next_due_time(watch: Watch) -> datetime | None:
@@ -117,7 +119,7 @@ def preview(watch: Watch, post: Post, name: str) -> tuple[DigestView, Rendered]:
         standing = (one for one in queries.subscriptions(connection) if one.digest == name)
         one = next(standing, Subscription(name, rule.recipients[0], 0, now, None))
         view = _compose(connection, watch, rule, one, now, (), _untold(connection, watch, rule, one), now)
-    return view, _render(view, post)
+    return view, _render(view, post)[0]
 
 
 def resend(watch: Watch, post: Post, name: str, recipient: str, since: datetime | None) -> list[Recorded]:
@@ -255,7 +257,7 @@ def _notes(rule: DigestRule, due: datetime, told: Sequence[datetime], still_watc
 
 def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> DigestPrepared:
     identity = message_id(view.id, view.head, post.domain)
-    rendered = _render(view, post)
+    rendered, template_error = _render(view, post)
     message = to_message(rendered, sender=post.sender, name=view.name, message_id=identity, now=now)
     return DigestPrepared(
         name=view.name,
@@ -270,15 +272,25 @@ def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> Di
         subject=rendered.subject,
         message=pack(message),
         resent=view.resent,
+        template_error=template_error,
     )
 
 
-def _render(view: DigestView, post: Post) -> Rendered:
-    """By the user's templates, or by the shipped ones where those fail: a slip in a template must not cost a digest."""
+def _render(view: DigestView, post: Post) -> tuple[Rendered, str]:
+    """By the user's templates, or by the shipped ones where those fail: a slip in a template must not cost a digest.
+
+    With it comes what is wrong with the user's, for the operator to hear.
+    """
     try:
-        return render(view, post.templates)
+        return render(view, post.templates), ""
     except Exception as error:  # noqa: BLE001 - a user's template may do anything
-        line = getattr(error, "lineno", None)
-        place = f"{getattr(error, 'name', None) or 'alerts/'}" + (f", line {line}" if line else "")
-        logger.error("action=template_failed %s: %s; the shipped templates are used instead", place, error)
-        return render(view, post.shipped_templates)
+        slip = template_slip(error)
+        logger.error("action=template_failed %s; the shipped templates are used instead", slip)
+        return render(view, post.shipped_templates), slip
+
+
+def template_slip(error: Exception) -> str:
+    """What is wrong with a user's template, with its place."""
+    line = getattr(error, "lineno", None)
+    place = f"{getattr(error, 'name', None) or 'alerts/'}" + (f", line {line}" if line else "")
+    return f"{place}: {error}"

@@ -17,6 +17,7 @@ from daemon import events, mailprojections
 from daemon.eventlog import Transaction, read
 from daemon.events import Event, NewEvent, Recorded
 from daemon.moments import timestamp, timestamp_or_none
+from daemon.noticerows import NOTICE_TABLES, PUT
 from daemon.rows import insert_row, update_rows
 from daemon.tables import (
     ClaimRow,
@@ -37,16 +38,8 @@ _subscription, _recipient, _digest, _digest_match, _delivery = map(
     table_of, (SubscriptionRow, RecipientRow, DigestRow, DigestMatchRow, DeliveryRow)
 )
 PROJECTIONS: tuple[Table, ...] = (
-    _item,
-    _revision,
-    _match,
-    _feed,
-    _claim,
-    _subscription,
-    _recipient,
-    _digest,
-    _digest_match,
-    _delivery,
+    *(_item, _revision, _match, _feed, _claim, _subscription, _recipient, _digest, _digest_match, _delivery),
+    *NOTICE_TABLES,
 )
 
 _READABLE: dict[str, Any] = {"unreadable_sha256": None, "unreadable_detail": ""}
@@ -323,3 +316,7 @@ for _of_mail in (
     mailprojections.uncertain,
 ):
     _project.register(_of_mail)
+
+
+for _kind, _put_notice in PUT.items():
+    _project.register(_kind, _put_notice)

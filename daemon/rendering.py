@@ -1,4 +1,4 @@
-"""How a digest looks: its view filled into templates, and made into a message. Pure: templates come in as text."""
+"""How a digest or a notice looks: its view filled into templates, made into a message. Pure: templates come as text."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
 
 from daemon.digests import DigestView, Piece, show_day
 from daemon.items import one_line
+from daemon.notices import NoticeView
 
 SUBJECT_CHARACTERS = 78
 TEXT_COLUMNS = 76
@@ -24,15 +25,35 @@ TEXT_COLUMNS = 76
 
 @dataclass(frozen=True)
 class Rendered:
-    """A digest as it is read: its subject, and the same content twice, as text and as HTML."""
+    """A digest as it is read: its subject, and the same content twice, as text and as HTML; a notice is text alone."""
 
     subject: str
     text: str
-    html: str
+    html: str = ""
 
 
 def render(view: DigestView, templates: Mapping[str, str]) -> Rendered:
     """Fills the templates `subject.txt`, `digest.txt` and `digest.html`. Raises jinja2.TemplateError."""
+    environment = _environment(templates)
+    environment.globals |= {"local": lambda moment: moment.astimezone(view.zone)}
+    subject = one_line(environment.get_template("subject.txt").render(digest=view))
+    return Rendered(
+        subject=_shorten(subject),
+        text=environment.get_template("digest.txt").render(digest=view).strip() + "\n",
+        html=environment.get_template("digest.html").render(digest=view),
+    )
+
+
+def render_notice(view: NoticeView, templates: Mapping[str, str]) -> Rendered:
+    """Fills the templates `notice-subject.txt` and `notice.txt`; a notice has no HTML. Raises jinja2.TemplateError."""
+    environment = _environment(templates)
+    return Rendered(
+        subject=_shorten(one_line(environment.get_template("notice-subject.txt").render(notice=view))),
+        text=environment.get_template("notice.txt").render(notice=view).strip() + "\n",
+    )
+
+
+def _environment(templates: Mapping[str, str]) -> Environment:
     environment = Environment(
         loader=DictLoader(dict(templates)),
         autoescape=select_autoescape(("html",)),
@@ -42,13 +63,7 @@ def render(view: DigestView, templates: Mapping[str, str]) -> Rendered:
         keep_trailing_newline=True,
     )
     environment.filters |= {"moment": _show_moment, "fill": _fill, "plain": _show_plain}
-    environment.globals |= {"local": lambda moment: moment.astimezone(view.zone)}
-    subject = one_line(environment.get_template("subject.txt").render(digest=view))
-    return Rendered(
-        subject=_shorten(subject),
-        text=environment.get_template("digest.txt").render(digest=view).strip() + "\n",
-        html=environment.get_template("digest.html").render(digest=view),
-    )
+    return environment
 
 
 def _show_moment(moment: datetime) -> str:
@@ -117,8 +132,9 @@ def to_message(rendered: Rendered, *, sender: str, name: str, message_id: str, n
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     message.set_content(rendered.text, cte="quoted-printable")
-    message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
-    message.set_boundary(f"=_{hashlib.sha256(message_id.encode()).hexdigest()[:32]}")
+    if rendered.html:
+        message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
+        message.set_boundary(f"=_{hashlib.sha256(message_id.encode()).hexdigest()[:32]}")
     return message.as_bytes()
 
 

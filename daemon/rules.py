@@ -110,6 +110,11 @@ class Rules:
         return tuple(feed for feed in self.feeds if feed.enabled)
 
     @property
+    def intervals(self) -> dict[str, int]:
+        """How many seconds lie between two polls of each feed that is polled."""
+        return {feed.id: feed.interval_seconds for feed in self.polled_feeds}
+
+    @property
     def watched_claims(self) -> tuple[ClaimRule, ...]:
         return tuple(claim for claim in self.claims if claim.enabled)
 

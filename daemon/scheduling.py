@@ -1,8 +1,8 @@
 """The daemon: APScheduler ticks, signals stop it, systemd hears how it does.
 
-APScheduler owns no calendar. Five one-shot `date` jobs re-arm themselves: poll what is due, mail what is due, look at
-feeds.yaml, match what is stored against new terms, tell systemd. What is due is data, in the poll cache and in the log;
-a clock that jumps re-arms them all.
+APScheduler owns no calendar. Six one-shot `date` jobs re-arm themselves: poll what is due, mail what is due, tell the
+operator of troubles, look at feeds.yaml, match what is stored against new terms, tell systemd. What is due is data, in
+the poll cache and in the log; a clock that jumps re-arms them all.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from daemon.backfill import waiting as backfill_waiting
 from daemon.delivery import deliver
 from daemon.errors import ClaimwatchError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
+from daemon.notices import Look, Trouble
 from daemon.parsing import Parser
 from daemon.preparing import Post, next_due_time, prepare_due
 from daemon.projections import record
 from daemon.service import Clock, Polled, SystemClock, Watch, beside_the_loop, due_feeds, poll, record_rules
 from daemon.settings import Settings
+from daemon.telling import tell_operator
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ POLL_TICK = timedelta(seconds=5)
 MAIL_TICK_AT_LEAST = timedelta(seconds=1)
 MAIL_TICK_AT_MOST = timedelta(seconds=60)
 RULES_TICK = timedelta(seconds=5)
+NOTICES_TICK = timedelta(seconds=30)
 PAUSE_AFTER_FAULT = timedelta(seconds=1)
 LONGEST_PAUSE_AFTER_FAULT = timedelta(seconds=64)
 BACKFILL_TICK = timedelta(seconds=5)
@@ -46,6 +49,7 @@ BACKFILL_BREATH = timedelta(milliseconds=50)
 """Between two chunks: twice as long as one takes, so that whoever waits for the writer's turn gets it."""
 BACKFILL_TOLD_SECONDS = 10.0
 STOP_GRACE_SECONDS = 4.0
+MOST_REASON_CHARACTERS = 600
 STEP_CHECK_SECONDS = 5.0
 CLOCK_STEP_SECONDS = 30.0
 
@@ -74,6 +78,7 @@ class Daemon:
     after_round: Callable[[list[Polled]], None] = lambda _polled: None
     after_mail: Callable[[list[Recorded]], None] = lambda _outcomes: None
     clock: Clock = field(default_factory=SystemClock)
+    notices_pause: timedelta = NOTICES_TICK
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _reason: str = ""
     _rules_seen: object = None
@@ -82,6 +87,8 @@ class Daemon:
     _backfill: Backfill | None = None
     _backfill_told: float = 0
     _round_of: Watch | None = None
+    _polled_once: bool = False
+    _about_rules: Look = field(default_factory=Look)
     _parser: Parser = field(default_factory=Parser)
 
     async def run(self) -> None:
@@ -93,6 +100,7 @@ class Daemon:
         ticks: dict[str, Tick] = {
             "poll": self._poll_tick,
             "mail": self._mail_tick,
+            "notices": self._notices_tick,
             "rules": self._rules_tick,
             "backfill": self._backfill_tick,
         }
@@ -127,6 +135,7 @@ class Daemon:
         record_rules(self.watch)
         self._backfill = backfill_waiting(self.watch)
         self._rules_seen = _stamp(self.settings)
+        self._rules_are_sound()
 
     def _record(self, event: WatchStarted | WatchStopped) -> None:
         with self.watch.log.transaction(self.clock.now()) as transaction:
@@ -162,7 +171,9 @@ class Daemon:
                     polled = await poll(watch, fetcher, self._parser, feeds, at_once=at_once, told=self.told)
             finally:
                 self._round_of = None
+                self._polled_once = True
             self.after_round(polled)
+        self._polled_once = True
         return POLL_TICK
 
     async def _mail_tick(self) -> timedelta:
@@ -175,6 +186,12 @@ class Daemon:
                 self.after_mail(outcomes)
         due = next_due_time(self.watch)
         return min(max(due - self.clock.now(), MAIL_TICK_AT_LEAST), MAIL_TICK_AT_MOST) if due else MAIL_TICK_AT_MOST
+
+    async def _notices_tick(self) -> timedelta:
+        """Not before the first round of polls: a feed that failed before a downtime may be well by now."""
+        if self._polled_once:
+            await tell_operator(self.watch, self.post, self._about_rules)
+        return self.notices_pause
 
     async def _rules_tick(self) -> timedelta:
         if _stamp(self.settings) != self._rules_seen:
@@ -210,6 +227,7 @@ class Daemon:
             settings, watch, post = await beside_the_loop(self.reload, self.watch)
         except ClaimwatchError as error:
             logger.error("action=rules_refused; the old ones stay in force:\n%s", error)
+            self._rules_are_refused(error)
             return
         try:
             # In the log first: rules that are not there are not in force.
@@ -221,8 +239,20 @@ class Daemon:
             logger.error("action=rules_wait; they can't be recorded yet:\n%s", error)
             return
         self.settings, self.watch, self.post, self._backfill = settings, watch, post, backfill
+        self._rules_are_sound()
         if changed:
             logger.info("action=rules_changed position=%d", changed.position)
+
+    def _rules_are_refused(self, error: ClaimwatchError) -> None:
+        """For the operator. It need not outlive this process: with these rules no other one would start."""
+        standing = self._about_rules.troubles
+        since = standing[0].since if standing else self.clock.now()
+        reason = " ".join(error.message.split())[:MOST_REASON_CHARACTERS]
+        self._about_rules = Look((Trouble("rules refused", "", since, reason, error.hint),))
+
+    def _rules_are_sound(self) -> None:
+        if self._about_rules.troubles or not self._about_rules.over:
+            self._about_rules = Look(over={("rules refused", ""): self.clock.now()})
 
     def _look_at_rules(self, scheduler: AsyncIOScheduler, tick: Tick) -> None:
         """At once, and also where nothing seems to have changed: somebody asked for it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,7 @@ from daemon.feedsfile import (
     TermEntry,
 )
 from daemon.fields import is_key
+from daemon.notices import Operator
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.soundness import everywhere_in
 from daemon.watchterms import check_terms, notes_on_terms
@@ -36,7 +38,7 @@ from daemon.yamlfiles import YamlFile, nearest, raise_problems, read_yaml
 
 LOCAL_RECIPIENT = "you@localhost"
 """Who gets a digest that names nobody, when mail goes to the Maildir."""
-TEMPLATE_NAMES = ("subject.txt", "digest.txt", "digest.html")
+TEMPLATE_NAMES = ("subject.txt", "digest.txt", "digest.html", "notice-subject.txt", "notice.txt")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Settings:
     term_notes: tuple[Problem, ...] = ()
     feed_secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     secret_files: tuple[Path, ...] = ()
+    operator: Operator | None = None
 
 
 def load(config: Path | None = None, state: Path | None = None) -> Settings:
@@ -137,6 +140,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         ),
         feed_secrets=secrets,
         secret_files=secret_files(entries, path.parent),
+        operator=_operator(entries),
         templates=templates,
         shipped_templates=load_templates(shipped("alerts"))[0],
         seeds=seeds,
@@ -172,7 +176,7 @@ def default_state() -> Path:
 
 
 def load_templates(folder: Path) -> tuple[dict[str, str], list[YamlFile]]:
-    """The templates of digests: those in this folder (`alerts/` beside feeds.yaml), else the shipped ones.
+    """The templates of mails: those in this folder (`alerts/` beside feeds.yaml), else the shipped ones.
 
     With them come the files that can't be read, each with its problem; the shipped template stands in for them.
     """
@@ -340,6 +344,13 @@ def _password(file: YamlFile, entry: SmtpEntry, beside: Path) -> str | None:
         file.problem(where, "a user name without a password", hint)
         return None
     return read_secret(file, path, where)
+
+
+def _operator(entries: FeedsFile) -> Operator | None:
+    entry = entries.operator
+    if entry is None:
+        return None
+    return Operator(tuple(dict.fromkeys(entry.to)), timedelta(seconds=entry.feed_failing_after))
 
 
 def _to(entry: DigestEntry) -> list[str]:

@@ -161,6 +161,7 @@ class DigestRow(SQLModel, table=True):
     matches: int
     message_id: str | None
     subject: str
+    template_error: str
 
 
 class DigestMatchRow(SQLModel, table=True):
@@ -186,6 +187,42 @@ class DeliveryRow(SQLModel, table=True):
     retry_at: str | None
     finished_at: str | None
     answer: str
+
+
+class NoticeRow(SQLModel, table=True):
+    """A notice of troubles to an operator, by its `notice_prepared`: `prepared`, then `sent` or `deferred`.
+
+    `version` is the version of its recipient's stream at which that was recorded.
+    """
+
+    __tablename__ = "notice"
+    position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    recipient: str = Field(index=True)
+    state: str
+    version: int
+    prepared_at: str
+    finished_at: str | None
+    retry_at: str | None
+    answer: str
+    message_id: str
+    subject: str
+
+
+class ToldTroubleRow(SQLModel, table=True):
+    """What an operator was told of a trouble last: `untold` (a notice of it was not taken), `standing` or `over`.
+
+    `incidents` counts how often it came back within a week of being over.
+    """
+
+    __tablename__ = "told_trouble"
+    recipient: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    about: str = Field(primary_key=True)
+    state: str
+    since: str
+    told_at: str | None
+    over_at: str | None
+    incidents: int
 
 
 class PollRow(SQLModel, table=True):

@@ -10,12 +10,13 @@ import pty
 import re
 import select
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -565,7 +566,8 @@ def test_following_goes_on_with_what_is_appended(polled: Desk) -> None:
 
 def test_status_is_one_object(polled: Desk) -> None:
     (told,) = polled.objects("status")
-    assert set(told) == {"watch", "digests", "waiting", "resting", "claims", "feeds", "log"}
+    expected = {"watch", "digests", "waiting", "resting", "claims", "feeds", "troubles", "operator", "log"}
+    assert set(told) == expected
     assert told["watch"].startswith("is not running; last awake ")
     assert [(digest["name"], digest["recipients"]) for digest in told["digests"]] == [("daily", 1)]
     assert [(claim["id"], claim["terms"], claim["matches"]) for claim in told["claims"]] == [
@@ -613,6 +615,47 @@ def test_status_tells_a_feed_in_trouble(polled: Desk, web: WebServer) -> None:
     shown = polled.ok("status").stdout
     assert ": http 503 (503 Service Unavailable)\n  gazette\n" in shown
     assert "  The site is in trouble; it is tried again by itself.\n" in shown
+
+
+def with_operator(desk: Desk, operator: str, more: str = "") -> None:
+    """Names an operator in feeds.yaml."""
+    text = desk.config.read_text(encoding="utf-8")
+    desk.config.write_text(f"{text}operator: {operator}\n{more}", encoding="utf-8")
+
+
+def test_deliver_tells_the_operator_and_status_says_when(desk: Desk, web: WebServer) -> None:
+    with_operator(desk, "ops@example.org")
+    web.serve("/feed.xml", Answer(status=410))
+    desk.run("poll")
+    (told,) = desk.objects("deliver")
+    assert (told["kind"], told["stream"]) == ("notice_sent", f"notice/{recipient_id('ops@example.org')}")
+    assert "Nothing is waiting" in desk.ok("deliver").stderr
+    (gone,) = desk.objects("status")[0]["troubles"]
+    assert (gone["kind"], gone["about"], gone["operator_told_at"]) == ("feed gone", "gazette", told["at"])
+    shown = desk.ok("status").stdout
+    assert re.search(r"^operator told at [-\d]{10} \d\d:\d\d \w+: gazette \(feed gone\)$", shown, re.MULTILINE)
+    (notice,) = (desk.state / "Maildir" / "new").iterdir()
+    assert b"To: ops@example.org" in notice.read_bytes()
+
+
+def test_status_says_whom_no_mail_reaches_and_that_the_operator_was_not_told(desk: Desk, web: WebServer) -> None:
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        server = f"{{host: 127.0.0.1, port: {free.getsockname()[1]}, security: none}}"
+    with_operator(desk, "ops@example.org", f"mail: {{smtp: {server}}}\n")
+    desk.ok("poll")
+    desk.ok("digest prepare daily")
+    web.serve("/feed.xml", Answer(status=410))
+    desk.run("poll")
+    delivered = desk.run("deliver")
+    assert delivered.exit_code == 1
+    assert "operator not told: Error connecting to 127.0.0.1" in delivered.stderr
+    shown = " ".join(desk.ok("status").stdout.split())
+    assert "delivery failing (analyst@example.org) since " in shown
+    assert "operator not told (ops@example.org): Error connecting" in shown
+    (operator,) = desk.objects("status")[0]["operator"]
+    assert operator["to"] == "ops@example.org"
+    assert operator["retry_at"]
 
 
 def test_status_tells_one_trouble_of_many_feeds_once(desk: Desk) -> None:

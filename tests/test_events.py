@@ -41,6 +41,9 @@ from daemon.events import (
     ItemSeen,
     MatchLapsed,
     MatchReviewed,
+    NoticeDeferred,
+    NoticePrepared,
+    NoticeSent,
     Recorded,
     Redaction,
     RulesChanged,
@@ -50,6 +53,7 @@ from daemon.events import (
     to_payload,
 )
 from daemon.moments import as_utc, parse_timestamp, timestamp
+from daemon.notices import Told
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, canonical_json, recipient_id
 from tests import support
 
@@ -90,6 +94,11 @@ TEXT: dict[str, Any] = {
     "lang": "uk",
     "fingerprint": "f" * 64,
 }
+
+TOLD = (
+    Told("feed failing", "gazette", "first", MORNING),
+    Told("rules refused", "", "over", MORNING, NOON),
+)
 
 EXAMPLES: tuple[Event, ...] = (
     WatchStarted("1.0", MORNING),
@@ -135,6 +144,9 @@ EXAMPLES: tuple[Event, ...] = (
     DeliveryRefused("550 no such user"),
     DeliveryCancelled("the recipient is no longer in feeds.yaml", may_have_left=True),
     DeliveryUncertain(1),
+    NoticePrepared(TOLD, "<notice@example.org>", "1 feed that can't be read", "eJwDAAAAAAE="),
+    NoticeSent(TOLD, "<notice@example.org>", "250 OK"),
+    NoticeDeferred("<other@example.org>", "451 later", NOON),
 )
 
 
@@ -250,11 +262,15 @@ def test_an_extra_field_is_an_error(kind: str) -> None:
         from_payload(kind, payload, position=3)
 
 
+OPTIONAL = {
+    *("already_there", "changed_at", "document_sha256", "rematch", "resent", "retroactive", "template_error"),
+}
 REQUIRED = [
     (kind, name)
     for kind, event_type in sorted(EVENT_TYPES.items())
     for name in names_of(event_type)
-    if name not in ("already_there", "changed_at", "document_sha256", "rematch", "resent", "retroactive")
+    if name
+    not in ("already_there", "changed_at", "document_sha256", "rematch", "resent", "retroactive", "template_error")
 ]
 
 
@@ -443,7 +459,14 @@ def test_a_recorded_events_id_is_what_its_stream_is_about(stream: str, id: str) 
 
 # ── docs/events.md ───────────────────────────────────────────────────────────────────────────────────────────────
 
-STREAMS = {"watch": "watch", "item": "item/<id>", "claim": "claim/<id>", "feed": "feed/<id>", "digest": "digest/<id>"}
+STREAMS = {
+    "watch": "watch",
+    "item": "item/<id>",
+    "claim": "claim/<id>",
+    "feed": "feed/<id>",
+    "digest": "digest/<id>",
+    "notice": "notice/<recipient>",
+}
 STREAM_OF = {
     **dict.fromkeys(("watch_started", "watch_stopped", "rules_changed", "backfill_finished"), "watch"),
     **dict.fromkeys(("item_seen", "item_revised", "item_redacted"), "item"),
@@ -452,6 +475,7 @@ STREAM_OF = {
     **dict.fromkeys(("digest_prepared", "digest_skipped"), "digest"),
     **dict.fromkeys(("delivery_started", "delivery_accepted", "delivery_deferred"), "digest"),
     **dict.fromkeys(("delivery_refused", "delivery_cancelled", "delivery_uncertain"), "digest"),
+    **dict.fromkeys(("notice_prepared", "notice_sent", "notice_deferred"), "notice"),
 }
 VALUES: dict[str, type[Any]] = {
     one.__name__: one
@@ -467,6 +491,7 @@ VALUES: dict[str, type[Any]] = {
         ClaimRule,
         TermRule,
         DigestRule,
+        Told,
     )
 }
 """The types inside payloads; the page lists them as it does kinds."""

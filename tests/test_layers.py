@@ -11,10 +11,10 @@ LAYERS = """
 __main__
 cli
 cli_watch cli_log cli_terms cli_digest cli_setup cli_demo
-cli_options scheduling completion starter demo console_terms
+cli_options scheduling completion starter demo console_terms console_status
 console assembly schemas
 backtest
-delivery
+delivery telling
 preparing backfill
 cancelling
 service
@@ -22,9 +22,11 @@ parsing
 parser_child
 ── shell: touches the world
 inquiries covering
-mailing knowledge queries recipients storeditems
+mailing knowledge queries troubles
+recipients storeditems
 comparison
 projections locks fetching settings
+noticerows
 guard credentials mailprojections
 rows
 tables feedsfile chain
@@ -49,8 +51,8 @@ terms items
 inflection
 commonwords english slavic stems
 words events
-duetimes
-coverage rules
+duetimes payloads
+coverage rules notices
 moments links copies
 claims
 errors
@@ -69,7 +71,7 @@ ONLY_IN = {
     "sqlmodel": {"eventlog", "tables"},
     "sqlalchemy": {
         *("databases", "eventlog", "chain", "rows", "projections", "mailprojections", "comparison", "knowledge"),
-        *("queries", "recipients", "storeditems"),
+        *("queries", "recipients", "troubles", "storeditems", "noticerows"),
     },
     "yaml": {"yamlfiles"},
     "typer": {

@@ -43,12 +43,16 @@ from daemon.events import (
     MatchLapsed,
     MatchReviewed,
     NewEvent,
+    NoticeDeferred,
+    NoticePrepared,
+    NoticeSent,
     Recorded,
     RulesChanged,
     WatchStarted,
     WatchStopped,
 )
 from daemon.moments import timestamp
+from daemon.notices import Stage, Told, TroubleKind
 from daemon.projections import PROJECTIONS, project, record
 from daemon.rules import Rules
 from daemon.tables import PollRow, table_of
@@ -60,6 +64,7 @@ NOON = datetime(2025, 3, 19, 12, 0, tzinfo=UTC)
 DUE = datetime(2025, 3, 20, 7, 30, tzinfo=UTC)
 OTHER_RECIPIENT = "r-000000000002"
 DAILY = f"daily/{support.RECIPIENT}"
+OPERATOR = "notice/r-000000000009"
 TABLES = {table.name: table for table in PROJECTIONS}
 
 RULES = support.rules(
@@ -167,6 +172,22 @@ def skipped(id: str, due: datetime = DUE, missed: tuple[datetime, ...] = ()) -> 
     return f"digest/{id}", DigestSkipped(name, recipient, due, missed, Coverage(NOON, due, 2, 2, (), (), ()))
 
 
+def trouble(kind: TroubleKind, about: str, stage: Stage, until: datetime | None = None) -> Told:
+    return Told(kind, about, stage, at(23), until)
+
+
+def notice(number: int, *told: Told) -> tuple[str, Event]:
+    return OPERATOR, NoticePrepared(told, f"<notice-{number}@example.org>", f"Notice {number}", "")
+
+
+def sent(number: int, *told: Told) -> tuple[str, Event]:
+    return OPERATOR, NoticeSent(told, f"<notice-{number}@example.org>", "250 OK")
+
+
+def deferred(number: int, retry_at: datetime) -> tuple[str, Event]:
+    return OPERATOR, NoticeDeferred(f"<notice-{number}@example.org>", "451 later", retry_at)
+
+
 def rows(log: EventLog, table: str) -> list[dict[str, Any]]:
     """All rows of a projection, by key."""
     query = select(TABLES[table]).order_by(*TABLES[table].primary_key.columns)
@@ -255,6 +276,12 @@ def history(log: EventLog) -> None:
         blank = {"title": "", "summary": "", "content": "", "author": None}
         project(transaction.connection, transaction.redact("item/1", "a court's order", blank))
     tell(log, 22.5, reviewed(8, "1", 2, "energy pause"), reviewed(11, "2", 1), backfilled())
+    news = [trouble("feed failing", "gazette", "first"), trouble("rules refused", "", "first")]
+    tell(log, 22.6, notice(1, *news), deferred(1, at(22.7)))
+    tell(log, 22.7, notice(2, *news), sent(2, *news))
+    ended = trouble("rules refused", "", "over", at(22.7))
+    tell(log, 22.8, notice(3, ended), sent(3, ended))
+    tell(log, 22.9, notice(4, trouble("feed failing", "gazette", "again")))
     tell(log, 23, revised("2", "Two, after all"), ("feed/gazette", FeedFailed("tls", "expired", "")))
 
 
@@ -955,6 +982,7 @@ def test_a_prepared_digest_stands_with_what_it_holds(ruled: EventLog) -> None:
         "matches": 2,
         "message_id": f"<{id}@example.org>",
         "subject": f"Subject of {id}",
+        "template_error": "",
     }
     assert [some(row, "digest", "match", "name", "recipient") for row in rows(ruled, "digest_match")] == [
         (id, 3, "daily", support.RECIPIENT),
@@ -1020,3 +1048,57 @@ def test_a_refused_digest_gives_its_matches_back_and_no_others(ruled: EventLog) 
     row = next(row for row in rows(ruled, "delivery") if row["digest"] == refused)
     assert some(row, "state", "finished_at", "answer") == ("refused", timestamp(at(2)), "550 no such user")
     assert next(row for row in rows(ruled, "digest") if row["id"] == refused)["matches"] == 2
+
+
+# ── notices ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_notice_that_was_not_taken_leaves_its_troubles_untold(ruled: EventLog) -> None:
+    tell(ruled, 24, notice(1, trouble("feed failing", "gazette", "first")))
+    assert some(only(ruled, "notice"), "recipient", "state", "version", "subject", "finished_at") == (
+        "r-000000000009",
+        "prepared",
+        1,
+        "Notice 1",
+        None,
+    )
+    tell(ruled, 25, deferred(1, at(26)))
+    assert some(only(ruled, "notice"), "state", "version", "retry_at", "answer") == (
+        "deferred",
+        2,
+        timestamp(at(26)),
+        "451 later",
+    )
+    row = only(ruled, "told_trouble")
+    assert some(row, "kind", "about", "state", "told_at") == ("feed failing", "gazette", "untold", None)
+
+
+def test_a_trouble_stands_from_the_notice_that_was_taken_until_one_says_that_it_is_over(ruled: EventLog) -> None:
+    first = trouble("feed failing", "gazette", "first")
+    tell(ruled, 24, notice(1, first), sent(1, first))
+    assert some(only(ruled, "told_trouble"), "state", "since", "told_at") == (
+        "standing",
+        timestamp(at(23)),
+        timestamp(at(24)),
+    )
+    again = trouble("feed failing", "gazette", "again")
+    tell(ruled, 200, notice(2, again), sent(2, again))
+    assert some(only(ruled, "told_trouble"), "state", "since", "told_at") == (
+        "standing",
+        timestamp(at(23)),
+        timestamp(at(200)),
+    )
+    over = trouble("feed failing", "gazette", "over", at(201))
+    tell(ruled, 203, notice(3, over), sent(3, over))
+    assert some(only(ruled, "told_trouble"), "state", "over_at", "incidents") == ("over", timestamp(at(203)), 1)
+
+
+@pytest.mark.parametrize(("hours", "incidents"), [(7 * 24 - 1, 2), (7 * 24, 1)])
+def test_a_trouble_that_comes_back_within_a_week_is_one_incident_more(
+    ruled: EventLog, hours: int, incidents: int
+) -> None:
+    passed = trouble("rules refused", "", "passed", at(30))
+    tell(ruled, 24, notice(1, passed), sent(1, passed))
+    back = trouble("rules refused", "", "first")
+    tell(ruled, 24 + hours, notice(2, back), sent(2, back))
+    assert some(only(ruled, "told_trouble"), "state", "incidents", "over_at") == ("standing", incidents, None)

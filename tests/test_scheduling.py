@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import email
+import email.policy
 import os
 import signal
 import socket
@@ -23,7 +25,7 @@ from daemon.eventlog import EventLog, read
 from daemon.events import Recorded
 from daemon.mailing import Accepted
 from daemon.scheduling import Daemon, notify
-from daemon.service import Watch
+from daemon.service import Clock, Watch
 from tests.support import Answer, WebServer, item, rss
 
 CONFIG = """
@@ -58,7 +60,17 @@ def write_config(folder: Path, text: str) -> Path:
     return path
 
 
-def daemon_of(installation: Installation, clock: ShiftedClock, **callbacks: Callable[..., object]) -> Daemon:
+@dataclass
+class MovableClock:
+    """The machine's clock, set on by the test while the daemon runs."""
+
+    by: timedelta = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.by
+
+
+def daemon_of(installation: Installation, clock: Clock, **callbacks: Callable[..., object]) -> Daemon:
     watch = replace(installation.watch, clock=clock)
 
     def reload(before: Watch) -> tuple[object, Watch, object]:
@@ -180,6 +192,80 @@ def test_a_refused_file_leaves_the_rules_in_force(
         assert daemon.watch.rules == installation.settings.rules
     assert "action=rules_refused" in caplog.text
     assert "feeds.yaml:1:8" in caplog.text
+
+
+def test_the_operator_hears_of_a_refused_file_and_after_a_restart_that_it_is_mended(
+    tmp_path: Path, web: WebServer
+) -> None:
+    text = CONFIG.format(url=web.serve("/feed.xml", NEWS)) + "operator: ops@example.org\n"
+    config = write_config(tmp_path, text)
+    clock = MovableClock()
+
+    async def until(installation: Installation, kind: str, count: int) -> None:
+        while kinds(installation.log).count(kind) < count:
+            await asyncio.sleep(0.05)
+
+    async def refused(installation: Installation) -> None:
+        daemon = daemon_of(installation, clock)
+        daemon.notices_pause = timedelta(seconds=0.05)
+        running = asyncio.create_task(daemon.run())
+        await until(installation, "item_seen", 1)
+        write_config(tmp_path, "feeds: [this is no feed]\n")
+        os.kill(os.getpid(), signal.SIGHUP)
+        while not daemon._about_rules.troubles:
+            await asyncio.sleep(0.05)
+        # A second look at it begins no second trouble, and ten minutes have to go by.
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.3)
+        assert "notice_prepared" not in kinds(installation.log)
+        clock.by += timedelta(minutes=11)
+        await asyncio.wait_for(until(installation, "notice_sent", 1), LONGEST_SECONDS)
+        daemon.stop("seen enough")
+        await running
+
+    async def mended(installation: Installation) -> None:
+        daemon = daemon_of(installation, clock)
+        daemon.notices_pause = timedelta(seconds=0.05)
+        running = asyncio.create_task(daemon.run())
+        await until(installation, "watch_started", 2)
+        clock.by += timedelta(minutes=61)
+        await asyncio.wait_for(until(installation, "notice_sent", 2), LONGEST_SECONDS)
+        daemon.stop("seen enough")
+        await running
+
+    with writing(config, tmp_path / "state", "run") as installation:
+        asyncio.run(refused(installation))
+    write_config(tmp_path, text)
+    with writing(config, tmp_path / "state", "run") as installation:
+        asyncio.run(mended(installation))
+        with installation.log.reading() as connection:
+            told = [one.event.told[0] for one in read(connection, kinds=("notice_sent",))]
+    assert [(one.kind, one.stage) for one in told] == [("rules refused", "first"), ("rules refused", "over")]
+    files = sorted((tmp_path / "state" / "Maildir" / "new").iterdir())
+    first = email.message_from_bytes(files[0].read_bytes(), policy=email.policy.default)
+    assert "feeds: holds no keys Write `key: …` lines indented under it." in " ".join(str(first.get_content()).split())
+
+
+def test_the_operator_hears_nothing_before_the_first_round_is_over(tmp_path: Path, web: WebServer) -> None:
+    """A feed that failed for long before the watch went down may be well by now."""
+    url = web.serve("/feed.xml", Answer(status=503))
+    config = write_config(tmp_path, CONFIG.format(url=url) + "operator: ops@example.org\n")
+    clock = MovableClock()
+    with writing(config, tmp_path / "state", "run") as installation:
+        daemon = daemon_of(installation, clock, after_round=lambda _results: daemon.stop("enough"))
+        run_until_stopped(daemon)
+        web.serve("/feed.xml", Answer(NEWS, delay_seconds=0.5))
+        clock.by += timedelta(days=3)
+        looked = daemon_of(
+            installation,
+            clock,
+            after_round=lambda _results: asyncio.get_running_loop().call_later(0.3, looked.stop, "enough"),
+        )
+        looked.notices_pause = timedelta(seconds=0.05)
+        run_until_stopped(looked)
+        log_kinds = kinds(installation.log)
+    assert "feed_recovered" in log_kinds
+    assert "notice_prepared" not in log_kinds
 
 
 def test_a_tick_that_fails_is_told_and_the_others_go_on(

@@ -123,6 +123,9 @@ WELL_WRITTEN = {
     "alerts": 'digests: {d: {every: 15m, at_most: 6/day, quiet: "22:00–07:00", timezone: Europe/Kyiv}}\n',
     "a digest that is silent": 'digests: {d: {at: "07:30", quiet: "22:00-7:00", still_watching: never}}\n',
     "a mail server": "mail: {from: me@b.example, smtp: {host: mail.example, port: 587, security: tls}}\n",
+    "an operator": "operator: ops@example.org\n",
+    "operators": "operator: {to: [ops@example.org, second@example.org], feed_failing_after: 36h}\n",
+    "no operator": "operator:\n",
     "polling": "polling: {every: 1h, timeout: 10s, most_bytes: 1000000}\n",
 }
 MISTAKES = {
@@ -133,6 +136,9 @@ MISTAKES = {
     "an unknown key of a digest": 'digests: {d: {at: "07:30", time_zone: UTC}}\n',
     "an unknown key of the mail server": "mail: {smtp: {host: m, prot: 25}}\n",
     "a wrong stance": "claims: {hockey: {terms: [{term: x, stance: suports}]}}\n",
+    "an operator who is no address": "operator: ops\n",
+    "an operator without an address": "operator: {feed_failing_after: 1d}\n",
+    "a list of no operators": "operator: {to: []}\n",
     "an interval in words": "polling: {every: soon}\n",
     "an interval of a number": "polling: {every: 15}\n",
     "a feed's interval in words": "feeds: {a: {url: https://a.example/, every: soon}}\n",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from daemon.databases import Postgresql
 from daemon.errors import ConfigError, Problem
+from daemon.notices import Operator
 from daemon.rules import DigestRule, TermRule, recipient_id
 from daemon.settings import Polling, Settings, Smtp, default_state, find_config, load, shipped
 from daemon.yamlfiles import nearest
@@ -1263,3 +1264,61 @@ def test_quiet_hours_are_written_as_people_write_them(tmp_path: Path, written: s
 def test_a_skipped_digest_shows_once_a_week_that_it_lives_unless_told_otherwise(tmp_path: Path) -> None:
     assert digest_of(tmp_path, "at: 7:30").still_watching == "weekly"
     assert digest_of(tmp_path, "at: 7:30, still_watching: never").still_watching == "never"
+
+
+# ── the operator ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "operator"),
+    [
+        ("", None),
+        ("operator:\n", None),
+        ("operator: ops@example.org\n", Operator(("ops@example.org",), timedelta(days=1))),
+        ("operator: {to: ops@example.org}\n", Operator(("ops@example.org",), timedelta(days=1))),
+        (
+            "operator: {to: [a@example.org, b@example.org, a@example.org], feed_failing_after: 36h}\n",
+            Operator(("a@example.org", "b@example.org"), timedelta(hours=36)),
+        ),
+    ],
+)
+def test_an_operator_is_one_address_or_several_with_a_time_for_feeds(
+    tmp_path: Path, text: str, operator: Operator | None
+) -> None:
+    assert settings(tmp_path, f"feeds: {{}}\n{text}").operator == operator
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message", "hint"),
+    [
+        ("operator: ops\n", 11, "operator.to.0: 'ops' is no mail address", "Write it bare: name@example.org"),
+        ("operator: {to: []}\n", 16, "operator.to: is empty", "Write one at least, or take the key out."),
+        (
+            "operator: {to: a@example.org, feed_failing_after: 5m}\n",
+            51,
+            "operator.feed_failing_after: too soon",
+            "A server may be away for a while: wait an hour at least (1h); 1d is usual.",
+        ),
+        (
+            "operator: {to: a@example.org, feed_failing_after: 90d}\n",
+            51,
+            "operator.feed_failing_after: too late",
+            "Wait 30 days at most (30d); 1d is usual.",
+        ),
+        (
+            "operator: {feed_failing_after: 1d}\n",
+            1,
+            "'to' is missing",
+            "Write to: the address, or a list of them, that notices go to.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_operator_is_told_with_its_place(
+    tmp_path: Path, text: str, column: int, message: str, hint: str
+) -> None:
+    (problem,) = problems(tmp_path, text)
+    assert (problem.line, problem.column, problem.message, problem.hint) == (1, column, message, hint)
+
+
+def test_the_operators_address_is_no_part_of_the_rules(tmp_path: Path) -> None:
+    assert settings(tmp_path, "operator: ops@example.org\n").rules == settings(tmp_path).rules

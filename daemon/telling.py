@@ -1,0 +1,120 @@
+"""Notices to the operator: looked for, prepared, handed over, recorded.
+
+    tables ─look→ troubles ─next_notice→ told ─append→ notice_prepared ─hand over→ notice_sent | notice_deferred
+
+As with a digest, the message is in the log before it is sent: after a crash in between, the same one goes out again,
+under the same Message-ID. One that was not taken is dropped instead of kept: the next try tells what stands by then
+(under the same Message-ID where that is the same), so that a mail server that was away for days brings one notice.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+
+from daemon.digests import message_id
+from daemon.errors import StreamConflict
+from daemon.events import NewEvent, NoticeDeferred, NoticePrepared, NoticeSent, Recorded
+from daemon.mailing import Accepted, Handover, Refused
+from daemon.notices import Key, Look, NoticeView, compose_notice, next_notice
+from daemon.preparing import Post, template_slip
+from daemon.projections import record
+from daemon.rendering import Rendered, pack, render_notice, to_message, unpack
+from daemon.rules import canonical_json, recipient_id
+from daemon.service import Watch, beside_the_loop
+from daemon.troubles import digests_of_recipients, look, told_before
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY = timedelta(minutes=15)
+LONGEST_RETRY = timedelta(days=1)
+"""Longer than that of deliveries: they ask whether the server is back, and the notice goes out behind the first."""
+LIST_NAME = "operator"
+
+NOTHING = Look()
+
+
+async def tell_operator(watch: Watch, post: Post, own: Look = NOTHING) -> list[Recorded]:
+    """Sends each recipient of notices what is due for them; returns the outcomes.
+
+    `own` are the troubles that no table knows of, but the process itself: an edit that it refused.
+    """
+    outcomes: list[Recorded] = []
+    for address in post.operator.addresses if post.operator else ():
+        prepared = await beside_the_loop(_prepared, watch, post, address, own)
+        if prepared:
+            outcomes += await _send(watch, post, address, prepared)
+    return outcomes
+
+
+def _prepared(watch: Watch, post: Post, address: str, own: Look) -> Recorded | None:
+    """What is to be sent now: what a crash left, or a fresh notice of what is due; None where nothing is."""
+    assert post.operator
+    now, recipient = watch.clock.now(), recipient_id(address)
+    with watch.log.reading() as connection:
+        before = told_before(connection, recipient, now)
+        if before.open or (before.retry_at and now < before.retry_at):
+            return before.open
+        present = look(connection, watch.rules.intervals, now).joined(own)
+        told = next_notice(present, before.mentioned, before.sent, post.operator, now)
+        if not told:
+            return None
+        digests = digests_of_recipients(connection)
+    names: dict[Key, str] = {
+        (one.kind, one.about): f"{one.about} ({', '.join(digests[one.about])})" for one in told if one.about in digests
+    }
+    view = compose_notice(told, present, before.mentioned, now, names)
+    rendered = _render(view, post)
+    # The same as long as the same is to be told: a server that took a notice and could not say so gets no other one.
+    content = canonical_json({"after": before.last_sent, "told": told}).decode()
+    identity = message_id(f"notice/{recipient}", content, post.domain)
+    message = to_message(rendered, sender=post.sender, name=LIST_NAME, message_id=identity, now=now)
+    event = NoticePrepared(told, identity, rendered.subject, pack(message))
+    recorded = _record(watch, NewEvent(f"notice/{recipient}", event, before.version))
+    return recorded[0] if recorded else None
+
+
+async def _send(watch: Watch, post: Post, address: str, prepared: Recorded) -> list[Recorded]:
+    event = prepared.event
+    assert isinstance(event, NoticePrepared)
+    handover = await post.carrier.hand_over(unpack(event.message), address, event.message_id, prepared.at)
+    outcome = await beside_the_loop(_outcome, watch, prepared, event, handover)
+    if isinstance(outcome, NoticeSent):
+        logger.info("action=notice_sent subject=%r", event.subject)
+    else:
+        logger.error("action=notice_deferred subject=%r until=%s: %s", event.subject, outcome.retry_at, outcome.reason)
+    return await beside_the_loop(_record, watch, NewEvent(prepared.stream, outcome, prepared.version))
+
+
+def _outcome(
+    watch: Watch, prepared: Recorded, event: NoticePrepared, handover: Handover
+) -> NoticeSent | NoticeDeferred:
+    now = watch.clock.now()
+    if isinstance(handover, Accepted):
+        return NoticeSent(event.told, event.message_id, handover.answer)
+    with watch.log.reading() as connection:
+        tries = told_before(connection, prepared.id, now).deferred
+    # A refusal is the operator's to mend, who may not know of it: it stands in `status`, and is tried again every day.
+    longer = min(FIRST_RETRY * 2 ** min(tries, 10), LONGEST_RETRY)
+    pause = LONGEST_RETRY if isinstance(handover, Refused) else longer
+    return NoticeDeferred(event.message_id, handover.reason, now + pause)
+
+
+def _render(view: NoticeView, post: Post) -> Rendered:
+    try:
+        return render_notice(view, post.templates)
+    except Exception as error:  # noqa: BLE001 - a user's template may do anything
+        slip = template_slip(error)
+        logger.error("action=template_failed %s; the shipped template is used instead", slip)
+        return render_notice(replace(view, template_error=slip), post.shipped_templates)
+
+
+def _record(watch: Watch, event: NewEvent) -> list[Recorded]:
+    """Appends; an empty list when somebody else told this recipient first."""
+    try:
+        with watch.log.transaction(watch.clock.now()) as transaction:
+            return record(transaction, [event])
+    except StreamConflict as conflict:
+        logger.info("action=notice_taken: %s", conflict)
+        return []
