@@ -46,7 +46,7 @@ class Smtp:
     port: int
     security: Literal["starttls", "tls", "none"]
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     ca_file: Path | None = None
 
 

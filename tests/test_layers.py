@@ -22,7 +22,7 @@ parser_child
 ── shell: touches the world
 inquiries
 mailing knowledge queries storeditems
-comparison
+comparison smtp
 projections locks fetching settings
 guard credentials
 tables feedsfile chain
@@ -59,7 +59,7 @@ ONLY_IN = {
     "feedparser": {"items"},
     "httpx": {"fetching", "guard", "backtest"},
     "httpcore": {"guard"},
-    "aiosmtplib": {"mailing"},
+    "aiosmtplib": {"smtp"},
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "tables"},
     "sqlalchemy": {
