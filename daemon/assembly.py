@@ -53,6 +53,8 @@ class Installation:
             mail.domain,
             self.settings.addresses,
             carrier_for(mail),
+            mail.sender_name,
+            mail.unsubscribe,
         )
 
     @cached_property

@@ -130,6 +130,31 @@ def _address(text: str) -> str:
     return f"{local}@{domain}"
 
 
+def _sender(text: str) -> str:
+    """`name <address>`, the name empty where none is written."""
+    written = re.fullmatch(r'\s*(?:"([^"]*)"|([^"<>]*?))\s*<([^<>]*)>\s*', text)
+    name, address = (written[1] or written[2] or "", written[3]) if written else ("", text)
+    try:
+        return f"{name.strip()} <{_address(address)}>" if name.isprintable() else _address(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r} is no sender\nWrite it as Claimwatch <name@example.org>, or bare: name@example.org"
+        ) from error
+
+
+def name_and_address(sender: str) -> tuple[str, str]:
+    """The two parts of a Sender."""
+    name, _, address = sender.rpartition(" <")
+    return name, address.rstrip(">")
+
+
+def _environment_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        # What stands here may be the password itself, so it is not repeated.
+        raise ValueError("that is no name of an environment variable\nWrite its name alone, such as SMTP_PASSWORD.")
+    return text
+
+
 def _word(text: str) -> str:
     if not tokenise(text):
         raise ValueError(f"there is no word in {text!r}")
@@ -186,6 +211,14 @@ Zone = Annotated[str, AfterValidator(_zone), _written(r"^\S+$", "UTC", "Europe/K
 Clock = Annotated[str, AfterValidator(_clock), _written(r"^([01]?\d|2[0-3]):[0-5]\d$", "07:30")]
 Cron = Annotated[str, AfterValidator(_cron), _written(r"^\s*\S+(\s+\S+){4}\s*$", "30 7 * * 1-5")]
 MailAddress = Annotated[str, AfterValidator(_address), _written(r"^\s*[^\s@]+@[^\s@]+\s*$", "name@example.org")]
+Sender = Annotated[
+    str,
+    AfterValidator(_sender),
+    _written(r"^\s*[^\s@<>]+@[^\s@<>]+\s*$|^[^<>]*<[^\s@<>]+@[^\s@<>]+>\s*$", "Claimwatch <name@example.org>"),
+]
+EnvironmentName = Annotated[
+    str, AfterValidator(_environment_name), _written(r"^[A-Za-z_][A-Za-z0-9_]*$", "SMTP_PASSWORD")
+]
 WithinWords = Annotated[int, Field(ge=2, le=200)]
 Key = Annotated[str, Field(pattern=KEY_PATTERN, max_length=LONGEST_KEY)]
 Words = Annotated[

@@ -24,6 +24,7 @@ from daemon.events import (
     NewEvent,
     Recorded,
 )
+from daemon.headers import SENDER_NAME
 from daemon.mailing import Carrier
 from daemon.projections import record
 from daemon.queries import FeedHealth, Subscription
@@ -44,6 +45,8 @@ class Post:
     domain: str
     addresses: Mapping[str, str]
     carrier: Carrier
+    sender_name: str = SENDER_NAME
+    unsubscribe: str = ""
 
 
 def next_due_time(watch: Watch) -> datetime | None:
@@ -173,7 +176,15 @@ def _compose(
 def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> DigestPrepared:
     identity = message_id(view.id, view.head, post.domain)
     rendered = _render(view, post)
-    message = to_message(rendered, sender=post.sender, name=view.name, message_id=identity, now=now)
+    message = to_message(
+        rendered,
+        sender=post.sender,
+        name=view.name,
+        message_id=identity,
+        now=now,
+        sender_name=post.sender_name,
+        unsubscribe=post.unsubscribe,
+    )
     return DigestPrepared(
         name=view.name,
         recipient=recipient,

@@ -46,7 +46,7 @@ inflection
 commonwords english slavic stems
 words events
 coverage rules
-moments links
+moments links headers
 claims
 errors
 """
