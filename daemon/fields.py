@@ -118,7 +118,7 @@ def _cron(text: str) -> str:
     return text
 
 
-def _address(text: str) -> str:
+def mail_address(text: str) -> str:
     """The address with its domain as mail carries it (xn--…). What stands before the @ must be plain ASCII."""
     local, _, domain = text.strip().rpartition("@")
     try:
@@ -135,7 +135,7 @@ def _sender(text: str) -> str:
     written = re.fullmatch(r'\s*(?:"([^"]*)"|([^"<>]*?))\s*<([^<>]*)>\s*', text)
     name, address = (written[1] or written[2] or "", written[3]) if written else ("", text)
     try:
-        return f"{name.strip()} <{_address(address)}>" if name.isprintable() else _address(text)
+        return f"{name.strip()} <{mail_address(address)}>" if name.isprintable() else mail_address(text)
     except ValueError as error:
         raise ValueError(
             f"{text!r} is no sender\nWrite it as Claimwatch <name@example.org>, or bare: name@example.org"
@@ -210,7 +210,7 @@ DatabaseUrl = Annotated[str, AfterValidator(_database_url), DATABASE_URL]
 Zone = Annotated[str, AfterValidator(_zone), _written(r"^\S+$", "UTC", "Europe/Kyiv")]
 Clock = Annotated[str, AfterValidator(_clock), _written(r"^([01]?\d|2[0-3]):[0-5]\d$", "07:30")]
 Cron = Annotated[str, AfterValidator(_cron), _written(r"^\s*\S+(\s+\S+){4}\s*$", "30 7 * * 1-5")]
-MailAddress = Annotated[str, AfterValidator(_address), _written(r"^\s*[^\s@]+@[^\s@]+\s*$", "name@example.org")]
+MailAddress = Annotated[str, AfterValidator(mail_address), _written(r"^\s*[^\s@]+@[^\s@]+\s*$", "name@example.org")]
 Sender = Annotated[
     str,
     AfterValidator(_sender),

@@ -60,7 +60,7 @@ class Conversation:
     told: Callable[[Step, str], None] = _say_nothing
     any_name: bool = False
     served: int = 0
-    _client: aiosmtplib.SMTP = field(init=False)
+    _client: aiosmtplib.SMTP = field(default_factory=aiosmtplib.SMTP)
 
     async def open(self) -> None:
         """Connects, encrypts and logs in. Raises Fault; the connection is closed then."""
@@ -182,8 +182,7 @@ class Conversation:
         self.told(step, said)
 
     def _hang_up(self) -> None:
-        if hasattr(self, "_client"):
-            self._client.close()
+        self._client.close()
 
     def _cipher(self) -> str:
         cipher = self._client.get_transport_info("cipher")

@@ -10,11 +10,11 @@ import daemon
 LAYERS = """
 __main__
 cli
-cli_watch cli_log cli_terms cli_digest cli_setup cli_demo
+cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail
 cli_options scheduling completion starter demo console_terms
 console assembly schemas
 backtest
-delivery
+delivery sendtest
 preparing backfill
 service
 parsing
@@ -75,6 +75,7 @@ ONLY_IN = {
         "cli_digest",
         "cli_setup",
         "cli_demo",
+        "cli_mail",
         "completion",
     },
     "pymorphy3": {"slavic"},
