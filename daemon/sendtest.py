@@ -164,7 +164,7 @@ def _mend_recipient(fault: Fault, smtp: Smtp) -> str:
     if _is_passing(fault):
         return _COME_BACK
     if re.search(r"\b[45]\.7\.", fault.said):
-        return f"The server has a rule against it: read what it says above. {_OTHER_SENDER}"
+        return f"A rule of the server is against it. {_LOG_IN if smtp.username is None else _OTHER_SENDER}"
     return "The server knows no such recipient: is the address spelled right?"
 
 

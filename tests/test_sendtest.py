@@ -132,7 +132,7 @@ def test_a_certificate_that_has_expired_is_the_server_s_to_renew(tmp_path: Path)
         ({"RCPT": "550 5.7.64 TenantAttribution; Relay Access Denied"}, True, "recipient", "ask whoever runs it"),
         ({"RCPT": "450 4.2.0 Greylisted"}, False, "recipient", "greylisting"),
         ({"RCPT": "550 5.1.1 No such user"}, False, "recipient", "no such recipient"),
-        ({"RCPT": "554 5.7.1 Blocked by policy"}, False, "recipient", "has a rule against it"),
+        ({"RCPT": "554 5.7.1 Blocked by policy"}, False, "recipient", "A rule of the server is against it. Log in"),
         ({"RCPT": "421 Going down"}, False, "recipient", "too busy"),
         ({"DATA": "554 5.7.1 Looks like spam"}, False, "message", "filter"),
         ({"DATA": "452 4.3.1 Disk full"}, False, "message", "greylisting"),
