@@ -121,14 +121,19 @@ def _polled_json(polled: Polled) -> dict[str, Any]:
     }
 
 
-def deliver(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
+def deliver(
+    early: Annotated[bool, typer.Option("--now", help="Also what waits for a later try.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
     """Send what is prepared and due for a try. Exit code 1 when something could not be handed over.
 
-    Example: `claimwatch digest prepare && claimwatch deliver`
+    Examples: `claimwatch digest prepare && claimwatch deliver`, `claimwatch deliver --now`
     """
     with assembly.writing(*given(config, state), "deliver") as installation:
         record_rules(installation.watch)
-        outcomes = asyncio.run(deliver_prepared(installation.watch, installation.post))
+        outcomes = asyncio.run(deliver_prepared(installation.watch, installation.post, early=early))
     print_recorded(outcomes, as_json)
     if not as_json:
         console.say_deliveries(outcomes, installation.maildir)

@@ -42,14 +42,17 @@ ALONG = timedelta(seconds=15)
 """How much before its time a delivery is tried when others are: a round defers its many one after the other."""
 
 
-async def deliver(watch: Watch, post: Post) -> list[Recorded]:
-    """Hands over every prepared digest whose time to try has come; returns the outcomes."""
+async def deliver(watch: Watch, post: Post, *, early: bool = False) -> list[Recorded]:
+    """Hands over every prepared digest whose time to try has come; returns the outcomes.
+
+    `early`: also those that wait for a later try, because what was in their way may have been mended.
+    """
     now = watch.clock.now()
     with watch.log.reading() as connection:
         waiting = queries.waiting_deliveries(connection)
     outcomes: list[Recorded] = []
     async with one_round(post.carrier) as carrier:
-        for one in _due(waiting, now):
+        for one in waiting if early else _due(waiting, now):
             outcomes += await _deliver_one(watch, replace(post, carrier=carrier), one)
     return outcomes
 

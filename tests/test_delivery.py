@@ -802,6 +802,15 @@ def test_deliveries_deferred_one_after_the_other_are_tried_again_together(tmp_pa
         assert sent(watch, by) == ["delivery_deferred"] * 2
 
 
+def test_what_waits_for_a_later_try_is_sent_at_once_where_that_is_asked_for(begun_watch: Watch, tmp_path: Path) -> None:
+    by = post(tmp_path, Hand([Deferred("535 Wrong"), Accepted("taken")]))
+    prepared(begun_watch, by)
+    assert sent(begun_watch, by) == ["delivery_deferred"]
+    assert sent(begun_watch, by) == []
+    assert kinds(asyncio.run(deliver(begun_watch, by, early=True))) == ["delivery_accepted"]
+    assert kinds(asyncio.run(deliver(begun_watch, by, early=True))) == []
+
+
 class Meddled(EventLog):
     """A log in which somebody else does something just before the next write."""
 

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from mailbox import Maildir
 from pathlib import Path
 from typing import Any, Literal
 
@@ -414,6 +415,20 @@ def test_a_message_lands_in_new_with_unix_line_ends_and_leaves_nothing_in_tmp(ma
     (file,) = files(maildir)
     assert file.parent == maildir / "new"
     assert file.read_bytes() == addressed(MESSAGE, ADDRESS).replace(b"\r\n", b"\n")
+
+
+def test_a_mail_program_finds_the_message_and_may_mark_it_read(maildir: Path) -> None:
+    put(maildir)
+    box = Maildir(maildir, create=False)
+    ((key, message),) = box.items()
+    assert message.get_subdir() == "new"
+    assert (message["To"], message["Message-ID"], message["Subject"]) == (ADDRESS, MESSAGE_ID, "2 claims moved")
+    assert [part.get_content_type() for part in message.walk()][1:] == ["text/plain", "text/html"]
+    message.set_subdir("cur")
+    message.add_flag("S")
+    box[key] = message
+    assert isinstance(put(maildir), Accepted)
+    assert len(Maildir(maildir, create=False)) == 1
 
 
 def test_the_answer_names_the_file_but_neither_folder_nor_host(maildir: Path) -> None:
