@@ -25,6 +25,7 @@ class Mailbox:
     hangs_up_on: str = ""
     most_a_connection: int | None = None
     hangs_up_at_the_limit: bool = False
+    thinks_seconds: float = 0
     connections: int = 0
 
     async def handle_EHLO(  # noqa: N802
@@ -55,6 +56,7 @@ class Mailbox:
             self.envelopes.append((envelope.mail_from, envelope.rcpt_tos, envelope.content))
         if self.hangs_up_after_storing or self.hangs_up_on in envelope.rcpt_tos:
             server.transport.abort()
+        await asyncio.sleep(self.thinks_seconds)
         return self.says.get("DATA", "250 OK, kept as 42")
 
     async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802

@@ -156,6 +156,15 @@ def test_a_server_that_says_nothing_is_given_up_for_now_in_time() -> None:
     assert isinstance(asyncio.run(once()), Deferred)
 
 
+def test_a_server_that_thinks_over_a_message_is_waited_for() -> None:
+    # Whoever gives up while the server stores the message sends it twice (RFC 5321, 4.5.3.2.6).
+    async def once(mailbox: Mailbox) -> Handover:
+        async with mail_server(mailbox) as port:
+            return await hand_over(replace(PLAIN, port=port), timeout_seconds=0.2)
+
+    assert isinstance(asyncio.run(once(Mailbox(thinks_seconds=0.5))), Accepted)
+
+
 def test_a_server_that_is_not_there_is_tried_again() -> None:
     # Bound and not listening: nobody else can take this port meanwhile.
     with socket.socket() as nobody:

@@ -120,6 +120,7 @@ WELL_WRITTEN = {
     "a digest at a time": 'digests: {d: {at: "07:30", days: [mon, thu], timezone: Europe/Kyiv, to: [me@b.example]}}\n',
     "a digest on one day to one": 'digests: {d: {at: "7:30", days: sun, to: me@b.example, when_empty: send}}\n',
     "a digest by a cron line": "digests: {d: {cron: 30 7 * * 1-5}}\n",
+    "a sender with a name": "mail: {from: Watch <me@b.example>, unsubscribe: desk@b.example}\n",
     "a mail server": "mail: {from: me@b.example, smtp: {host: mail.example, port: 587, security: tls}}\n",
     "polling": "polling: {every: 1h, timeout: 10s, most_bytes: 1000000}\n",
 }
@@ -129,6 +130,8 @@ MISTAKES = {
     "an unknown key of a claim": "claims: {hockey: {term: x}}\n",
     "an unknown key of a term": "claims: {hockey: {terms: [{term: x, stanse: supports}]}}\n",
     "an unknown key of a digest": 'digests: {d: {at: "07:30", time_zone: UTC}}\n',
+    "a password": "mail: {smtp: {host: m, username: me, password: x}}\n",
+    "a sender that is none": "mail: {from: Watch}\n",
     "an unknown key of the mail server": "mail: {smtp: {host: m, prot: 25}}\n",
     "a wrong stance": "claims: {hockey: {terms: [{term: x, stance: suports}]}}\n",
     "an interval in words": "polling: {every: soon}\n",
