@@ -11,7 +11,7 @@ WRONG ?=
 MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
-.PHONY: help run demo schemas test lint format pytest test-pg coverage test-kill test-slow test-corpus test-package \
+.PHONY: help run demo schemas test lint format pytest test-pg test-mail coverage test-kill test-slow test-corpus test-package \
 	bench bench-hostile bench-matching bench-backfill bench-stories score picture clean
 
 help: ## what there is
@@ -36,12 +36,15 @@ format: $(VENV)/.dev ## put the code into its one form
 
 pytest: $(VENV)/.dev ## the tests of the default run (COVERAGE=yes measures them; it costs a minute and a half)
 	$(if $(MEASURED),$(BIN)/coverage erase)
-	$(BIN)/pytest -n auto $(MEASURED) -m "not slow and not postgresql"
+	$(BIN)/pytest -n auto $(MEASURED) -m "not slow and not postgresql and not mail"
 
 test-pg: $(VENV)/.dev ## what runs on PostgreSQL, in a private cluster (as root, installs Debian's postgresql-15 if missing)
 	$(BIN)/python -m tests.cluster -- $(BIN)/pytest -n auto $(MEASURED) -m "postgresql and not slow"
 
-coverage: $(VENV)/.dev ## how much was run by `make test test-pg COVERAGE=yes`; fails below 95 in a hundred
+test-mail: $(VENV)/.dev ## what goes through Postfix and Dovecot, private ones (as root; installs Debian's packages if missing)
+	$(BIN)/python -m tests.mailhost -- $(BIN)/pytest -n 2 $(MEASURED) -m mail
+
+coverage: $(VENV)/.dev ## how much was run by `make test test-pg test-mail COVERAGE=yes`; fails below 95 in a hundred
 	$(BIN)/coverage report --fail-under=95
 
 test-kill: $(VENV)/.dev ## kill -9 at fifty random moments of poll and deliver

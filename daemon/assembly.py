@@ -56,6 +56,8 @@ class Installation:
             self.settings.addresses,
             carrier_for(mail),
             self.settings.operator,
+            mail.sender_name,
+            mail.unsubscribe,
         )
 
     @cached_property

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from daemon import __version__, cli_demo, cli_digest, cli_log, cli_setup, cli_terms, cli_watch, console
+from daemon import __version__, cli_demo, cli_digest, cli_log, cli_mail, cli_setup, cli_terms, cli_watch, console
 from daemon.cli_options import Config, Global, State
 from daemon.errors import ClaimwatchError, ConfigError
 
@@ -100,6 +100,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (app, "run", cli_watch.run),
     (app, "poll", cli_watch.poll_command),
     (app, "deliver", cli_watch.deliver),
+    (app, "send-test", cli_mail.send_test),
     (app, "status", cli_watch.status),
     (app, "check", cli_watch.check),
     (app, "matches", cli_log.matches),

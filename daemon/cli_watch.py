@@ -122,16 +122,21 @@ def _polled_json(polled: Polled) -> dict[str, Any]:
     }
 
 
-def deliver(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
+def deliver(
+    early: Annotated[bool, typer.Option("--now", help="Also what waits for a later try.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    state: State = None,
+) -> None:
     """Send what is prepared and due for a try, and tell the operator of troubles (`operator:` in feeds.yaml).
 
     Exit code 1 when something could not be handed over.
 
-    Example: `claimwatch digest prepare && claimwatch deliver`
+    Examples: `claimwatch digest prepare && claimwatch deliver`, `claimwatch deliver --now`
     """
     with assembly.writing(*given(config, state), "deliver") as installation:
         record_rules(installation.watch)
-        outcomes = asyncio.run(_deliver(installation))
+        outcomes = asyncio.run(_deliver(installation, early=early))
     print_recorded(outcomes, as_json)
     if not as_json:
         console.say_deliveries(outcomes, installation.maildir)
@@ -141,8 +146,8 @@ def deliver(as_json: AsJson = False, config: Config = None, state: State = None)
         raise typer.Exit(1)
 
 
-async def _deliver(installation: Installation) -> list[Recorded]:
-    outcomes = await deliver_prepared(installation.watch, installation.post)
+async def _deliver(installation: Installation, *, early: bool) -> list[Recorded]:
+    outcomes = await deliver_prepared(installation.watch, installation.post, early=early)
     return outcomes + await tell_operator(installation.watch, installation.post)
 
 

@@ -64,7 +64,11 @@ def _complain(file: YamlFile, model: type[BaseModel], error: Mapping[str, Any]) 
     key = str(where[-1]) if where else ""
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, where[:-1])
-        file.problem(where, f"unknown key {key!r}", nearest(key, known), at_key=True)
+        message, hint = f"unknown key {key!r}", nearest(key, known)
+        if key == "password" and (instead := known.keys() & {"password_file", "auth_file"}):
+            message = "a password does not belong in here"
+            hint = f"Put it into a file that only this user reads, and name it: {min(instead)}: FILE"
+        file.problem(where, message, hint, at_key=True)
     elif error["type"] == "missing":
         says = " ".join((_fields_at(model, where[:-1])[key].description or "").split())
         file.problem(where[:-1], f"{key!r} is missing", f"Write {key}: {says[:1].lower()}{says[1:]}", at_key=True)

@@ -1,5 +1,5 @@
-"""Secrets: what files beside feeds.yaml, or systemd, hold for a feed. They are never in feeds.yaml, in the log, or in a
-message."""
+"""Secrets: what files beside feeds.yaml, systemd, or (for the mail server) the environment hold. They are never in
+feeds.yaml, in the log, or in a message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from daemon.feedsfile import FeedEntry, FeedsFile
+from daemon.feedsfile import FeedEntry, FeedsFile, SmtpEntry
 from daemon.yamlfiles import Where, YamlFile
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -38,6 +38,49 @@ def feed_secrets(file: YamlFile, feeds: Mapping[str, FeedEntry], beside: Path) -
         if headers:
             secrets[id] = headers
     return secrets
+
+
+def mail_password(file: YamlFile, entry: SmtpEntry, beside: Path) -> tuple[str | None, str]:
+    """The password of a mail server, and in words where it comes from: `password_file`, the environment variable of
+    `password_env`, else the systemd credential `smtp-password`. There is none without a user name."""
+    where: Where = ("mail", "smtp", "password_file" if entry.password_file else "username")
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if entry.username is None:
+        for key in ("password_file", "password_env"):
+            if getattr(entry, key) is not None:
+                file.problem(
+                    ("mail", "smtp", key), "a password without a user name", "Write who logs in: username: NAME"
+                )
+        return None, ""
+    if entry.password_env is not None:
+        return _from_environment(file, entry, entry.password_env)
+    if entry.password_file:
+        path = find_secret(entry.password_file, beside)
+    elif credentials:
+        path = Path(credentials) / "smtp-password"
+    elif _is_written(file, "password", "password_env"):
+        # What is wrong with it has been told.
+        return None, ""
+    else:
+        hint = "Put it into a file that only this user reads, and name it: password_file: FILE"
+        file.problem(where, "a user name without a password", hint)
+        return None, ""
+    return read_secret(file, path, where), f"the file {path}"
+
+
+def _is_written(file: YamlFile, *keys: str) -> bool:
+    smtp = file.values["mail"]["smtp"]
+    return isinstance(smtp, dict) and any(key in smtp for key in keys)
+
+
+def _from_environment(file: YamlFile, entry: SmtpEntry, name: str) -> tuple[str | None, str]:
+    where: Where = ("mail", "smtp", "password_env")
+    if entry.password_file:
+        file.problem(where, "a password from the environment beside one from a file", "Keep one of the two.")
+    elif not os.environ.get(name):
+        hint = "Set it where claimwatch is started, or put the password into a file: password_file: FILE"
+        file.problem(where, f"the environment variable {name} is not set", hint)
+    return os.environ.get(name) or None, f"the environment variable {name}"
 
 
 def secret_files(entries: FeedsFile, beside: Path) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daemon import queries
@@ -25,7 +26,7 @@ from daemon.events import (
     NewEvent,
     Recorded,
 )
-from daemon.mailing import Accepted, Deferred, Handover, Refused
+from daemon.mailing import Accepted, Deferred, Handover, Refused, one_round
 from daemon.preparing import Post
 from daemon.projections import record
 from daemon.queries import Waiting
@@ -39,18 +40,29 @@ LONGEST_TRYING = timedelta(days=5)
 """How long a delivery is tried before its matches are given back: RFC 5321, 4.5.4.1, asks mail servers for the same."""
 FIRST_RETRY = timedelta(minutes=1)
 LONGEST_RETRY = timedelta(hours=4)
+ALONG = timedelta(seconds=15)
+"""How much before its time a delivery is tried when others are: a round defers its many one after the other."""
 
 
-async def deliver(watch: Watch, post: Post) -> list[Recorded]:
-    """Hands over every prepared digest whose time to try has come; returns the outcomes."""
+async def deliver(watch: Watch, post: Post, *, early: bool = False) -> list[Recorded]:
+    """Hands over every prepared digest whose time to try has come; returns the outcomes.
+
+    `early`: also those that wait for a later try, because what was in their way may have been mended.
+    """
     now = watch.clock.now()
     outcomes = await beside_the_loop(cancel_outdated, watch)
     with watch.log.reading() as connection:
         waiting = queries.waiting_deliveries(connection)
-    for one in waiting:
-        if one.retry_at is None or one.retry_at <= now:
-            outcomes += await _deliver_one(watch, post, one)
+    async with one_round(post.carrier) as carrier:
+        for one in waiting if early else _due(waiting, now):
+            outcomes += await _deliver_one(watch, replace(post, carrier=carrier), one)
     return outcomes
+
+
+def _due(waiting: Sequence[Waiting], now: datetime) -> list[Waiting]:
+    """Those whose time to try has come, and with them those whose time is near: one connection serves them all."""
+    due = [one for one in waiting if one.retry_at is None or one.retry_at <= now]
+    return [one for one in waiting if due and (one.retry_at is None or one.retry_at <= now + ALONG)]
 
 
 async def _deliver_one(watch: Watch, post: Post, one: Waiting) -> list[Recorded]:

@@ -34,6 +34,7 @@ from daemon.fields import (
     Cron,
     DatabaseUrl,
     Day,
+    EnvironmentName,
     Hosts,
     Interval,
     Key,
@@ -42,6 +43,7 @@ from daemon.fields import (
     Patience,
     Proxy,
     Quiet,
+    Sender,
     Timeout,
     Url,
     WithinWords,
@@ -214,7 +216,7 @@ class DigestEntry(_Strict):
 
 
 class SmtpEntry(_Strict):
-    """A mail server. The password comes from a file or a systemd credential, never from here."""
+    """A mail server. The password comes from a file, a systemd credential or the environment, never from here."""
 
     host: str
     """Its name."""
@@ -225,7 +227,9 @@ class SmtpEntry(_Strict):
     username: str | None = None
     """Who logs in; nobody does without it."""
     password_file: Path | None = None
-    """A file with the password, that only this user reads; relative to feeds.yaml."""
+    """A file with the password, that only this user reads; relative to feeds.yaml, else a systemd credential."""
+    password_env: EnvironmentName | None = None
+    """Instead of a file, the environment variable that holds the password. Other programs of this user can see it."""
     ca_file: Path | None = None
     """Certificates to trust instead of the system's; relative to feeds.yaml."""
 
@@ -233,8 +237,10 @@ class SmtpEntry(_Strict):
 class MailEntry(_Strict):
     """How digests leave."""
 
-    sender: MailAddress = Field(default="claimwatch@localhost", alias="from")
-    """The address that digests come from."""
+    sender: Sender = Field(default="claimwatch@localhost", alias="from")
+    """Whom digests come from: an address, or a name with it, as Claimwatch <name@example.org>."""
+    unsubscribe: MailAddress | None = None
+    """Whom readers write to who want a digest no more; the address of from: without it."""
     maildir: Path | None = None
     """Where digests go while there is no server; relative to the state directory, where it is Maildir/ without this."""
     smtp: SmtpEntry | None = None

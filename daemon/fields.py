@@ -154,7 +154,7 @@ def _cron(text: str) -> str:
     return text
 
 
-def _address(text: str) -> str:
+def mail_address(text: str) -> str:
     """The address with its domain as mail carries it (xn--…). What stands before the @ must be plain ASCII."""
     local, _, domain = text.strip().rpartition("@")
     try:
@@ -164,6 +164,31 @@ def _address(text: str) -> str:
     if not re.fullmatch(r"[\w.!#$%&'*+/=?^`{|}~-]+", local, re.ASCII) or not re.fullmatch(r"[\w.-]+", domain, re.ASCII):
         raise ValueError(f"{text!r} is no mail address\nWrite it bare: name@example.org")
     return f"{local}@{domain}"
+
+
+def _sender(text: str) -> str:
+    """`name <address>`, the name empty where none is written."""
+    written = re.fullmatch(r'\s*(?:"([^"]*)"|([^"<>]*?))\s*<([^<>]*)>\s*', text)
+    name, address = (written[1] or written[2] or "", written[3]) if written else ("", text)
+    try:
+        return f"{name.strip()} <{mail_address(address)}>" if name.isprintable() else mail_address(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r} is no sender\nWrite it as Claimwatch <name@example.org>, or bare: name@example.org"
+        ) from error
+
+
+def name_and_address(sender: str) -> tuple[str, str]:
+    """The two parts of a Sender."""
+    name, _, address = sender.rpartition(" <")
+    return name, address.rstrip(">")
+
+
+def _environment_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        # What stands here may be the password itself, so it is not repeated.
+        raise ValueError("that is no name of an environment variable\nWrite its name alone, such as SMTP_PASSWORD.")
+    return text
 
 
 def _word(text: str) -> str:
@@ -230,7 +255,15 @@ Quiet = Annotated[
     _written(r"^\s*([01]?\d|2[0-3]):[0-5]\d\s*[-–]\s*([01]?\d|2[0-3]):[0-5]\d\s*$", "22:00-07:00"),
 ]
 Cron = Annotated[str, AfterValidator(_cron), _written(r"^\s*\S+(\s+\S+){4}\s*$", "30 7 * * 1-5")]
-MailAddress = Annotated[str, AfterValidator(_address), ADDRESS]
+MailAddress = Annotated[str, AfterValidator(mail_address), ADDRESS]
+Sender = Annotated[
+    str,
+    AfterValidator(_sender),
+    _written(r"^\s*[^\s@<>]+@[^\s@<>]+\s*$|^[^<>]*<[^\s@<>]+@[^\s@<>]+>\s*$", "Claimwatch <name@example.org>"),
+]
+EnvironmentName = Annotated[
+    str, AfterValidator(_environment_name), _written(r"^[A-Za-z_][A-Za-z0-9_]*$", "SMTP_PASSWORD")
+]
 WithinWords = Annotated[int, Field(ge=2, le=200)]
 Key = Annotated[str, Field(pattern=KEY_PATTERN, max_length=LONGEST_KEY)]
 Words = Annotated[

@@ -1,24 +1,28 @@
-"""Handing a prepared message over: to a mail server, or into a Maildir. The answer is a value; nothing here decides.
-
-The only module that knows SMTP.
-"""
+"""Handing prepared messages over: to a mail server, or into a Maildir. The answer is a value; nothing here decides."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
-import ssl
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-import aiosmtplib
-
 from daemon.links import ascii_host
 from daemon.rendering import addressed
 from daemon.settings import Mail, Smtp
+from daemon.smtp import Conversation, Fault
+
+MOST_BREAKS = 3
+"""After so many connections in a row that broke before a message was through, a server is given up for this round."""
+_TOO_LARGE = 552
+_LOGIN_WANTED = 530
+_NOT_PRINTED = re.compile(r"[\x00-\x20\x7f<>]")
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,14 @@ class Carrier(Protocol):
         """Tries once. Does not raise for what a server or a disk does."""
 
 
+def one_round(carrier: Carrier) -> AbstractAsyncContextManager[Carrier]:
+    """The carrier for several messages one after the other: a mail server gets them over one connection."""
+    return carrier.round() if isinstance(carrier, SmtpCarrier) else nullcontext(carrier)
+
+
 @dataclass(frozen=True)
 class SmtpCarrier:
-    """One message a connection, encrypted unless the user said otherwise."""
+    """A mail server, with a connection for each message; `round` gives one for many."""
 
     smtp: Smtp
     sender: str
@@ -65,38 +74,76 @@ class SmtpCarrier:
     via: Literal["smtp", "maildir"] = "smtp"
 
     async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
+        async with self.round() as server:
+            return await server.hand_over(message, address, message_id, prepared_at)
+
+    @asynccontextmanager
+    async def round(self) -> AsyncIterator[Carrier]:
+        """Connects when the first message comes, and takes leave at the end."""
+        server = _SmtpRound(self)
+        try:
+            yield server
+        finally:
+            await server.close()
+
+
+@dataclass
+class _SmtpRound:
+    """Messages to one server. Where it can't be reached it is not asked again in this round; where a connection breaks
+    in the middle, the next message gets a fresh one."""
+
+    carrier: SmtpCarrier
+    via: Literal["smtp", "maildir"] = "smtp"
+    _conversation: Conversation | None = None
+    _down: Deferred | None = None
+    _breaks: int = 0
+
+    async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
         try:
             address = _on_the_wire(address)
         except UnicodeError:
-            return Refused(f"{address} can't be carried by SMTP: only letters of ASCII may stand before the @")
+            return Refused("the address can't be carried by SMTP: only letters of ASCII may stand before the @")
+        if self._down:
+            return self._down
         try:
-            refused, answer = await aiosmtplib.send(
-                addressed(message, address),
-                sender=self.sender,
-                recipients=[address],
-                hostname=self.smtp.host,
-                port=self.smtp.port,
-                username=self.smtp.username,
-                password=self.smtp.password,
-                timeout=self.timeout_seconds,
-                use_tls=self.smtp.security == "tls",
-                # None would try STARTTLS and go on in the clear without it.
-                start_tls=self.smtp.security == "starttls",
-                tls_context=_tls_context(self.smtp) if self.smtp.security != "none" else None,
-            )
-        except aiosmtplib.SMTPRecipientsRefused as error:
-            return _by_code(error.recipients[0].code, error.recipients[0].message)
-        except aiosmtplib.SMTPAuthenticationError as error:
-            # A wrong password is the operator's to mend: the digest waits for that instead of being lost.
-            return Deferred(f"{error.code} {error.message} (user name or password)")
-        except aiosmtplib.SMTPResponseException as error:
-            return _by_code(error.code, error.message)
-        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            return Deferred(" ".join(str(error).split()) or type(error).__name__)
-        # A partly refused message counts as success there; we send to one recipient, so a refusal is the whole of it.
-        if address in refused:
-            return _by_code(refused[address].code, refused[address].message)
-        return Accepted(" ".join(answer.split()))
+            conversation = self._conversation or await self._connected()
+            answer = await self._carry(conversation, addressed(message, address), address)
+        except Fault as fault:
+            return self._down or _handover(replace(fault, said=_without(address, fault.said)))
+        return Accepted(_without(address, answer))
+
+    async def close(self) -> None:
+        if self._conversation:
+            await self._conversation.close()
+
+    async def _connected(self) -> Conversation:
+        carrier = self.carrier
+        conversation = Conversation(carrier.smtp, carrier.sender, carrier.timeout_seconds)
+        try:
+            await conversation.open()
+        except Fault as fault:
+            self._down = _why_no_connection(fault)
+            raise
+        self._conversation = conversation
+        return conversation
+
+    async def _carry(self, conversation: Conversation, message: bytes, address: str) -> str:
+        try:
+            answer = await conversation.carry(message, address)
+        except Fault as fault:
+            if conversation.is_open:
+                self._breaks = 0
+                raise
+            self._conversation = None
+            if conversation.served and fault.step != "message":
+                # Servers end a connection after so many messages (421, or none). This one has not left yet.
+                return await self._carry(await self._connected(), message, address)
+            self._breaks += 1
+            if self._breaks == MOST_BREAKS:
+                self._down = Deferred(f"{_without(address, _reason(fault))} ({MOST_BREAKS} connections in a row)")
+            raise
+        self._breaks = 0
+        return answer
 
 
 @dataclass(frozen=True)
@@ -144,17 +191,41 @@ def carrier_for(mail: Mail) -> Carrier:
     return SmtpCarrier(mail.smtp, mail.sender) if mail.smtp else MaildirCarrier(mail.maildir)
 
 
-def _by_code(code: int, message: str) -> Handover:
-    reason = f"{code} {' '.join(message.split())}"
-    return Refused(reason) if 500 <= code < 600 else Deferred(reason)
+def _why_no_connection(fault: Fault) -> Deferred:
+    """Nobody can be refused here: whoever waits is tried again, and the operator mends what is wrong."""
+    reason = str(fault)
+    return Deferred(f"{reason} (user name or password)" if fault.step == "login" else reason)
+
+
+def _handover(fault: Fault) -> Handover:
+    reason = _reason(fault)
+    if fault.sort == "ours" and fault.step == "recipient":
+        return Refused(reason)
+    if fault.sort != "answer" or not 500 <= fault.code < 600:
+        return Deferred(reason)
+    if fault.code == _LOGIN_WANTED:
+        return Deferred(f"{reason} (a user name and password)")
+    if fault.step == "sender" and fault.code != _TOO_LARGE:
+        # What the server has against the sender is the operator's to mend; no recipient is refused by it.
+        return Deferred(f"{reason} (mail: from:)")
+    return Refused(reason)
+
+
+def _reason(fault: Fault) -> str:
+    if fault.step == "message" and fault.sort in ("silence", "broken"):
+        return f"{fault}; whether the server has the message is not known"
+    return str(fault)
+
+
+def _without(address: str, said: str) -> str:
+    """What a server said, fit for the log: addresses stand in feeds.yaml alone."""
+    return re.sub(re.escape(address), "recipient", said, flags=re.IGNORECASE)
 
 
 def _on_the_wire(address: str) -> str:
     """The address as SMTP carries it: the domain in its xn-- form. Raises UnicodeError for a name that is not ASCII."""
     name, _, domain = address.rpartition("@")
+    if _NOT_PRINTED.search(address):
+        raise UnicodeError(address)
     name.encode("ascii")
     return f"{name}@{ascii_host(domain)}"
-
-
-def _tls_context(smtp: Smtp) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(smtp.ca_file) if smtp.ca_file else None)

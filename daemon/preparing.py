@@ -40,6 +40,7 @@ from daemon.events import (
     Recorded,
     RulesChanged,
 )
+from daemon.headers import SENDER_NAME
 from daemon.mailing import Carrier
 from daemon.notices import Operator
 from daemon.projections import record
@@ -68,6 +69,8 @@ class Post:
     addresses: Mapping[str, str]
     carrier: Carrier
     operator: Operator | None = None
+    sender_name: str = SENDER_NAME
+    unsubscribe: str = ""
 
 
 def next_due_time(watch: Watch) -> datetime | None:
@@ -258,7 +261,15 @@ def _notes(rule: DigestRule, due: datetime, told: Sequence[datetime], still_watc
 def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> DigestPrepared:
     identity = message_id(view.id, view.head, post.domain)
     rendered, template_error = _render(view, post)
-    message = to_message(rendered, sender=post.sender, name=view.name, message_id=identity, now=now)
+    message = to_message(
+        rendered,
+        sender=post.sender,
+        name=view.name,
+        message_id=identity,
+        now=now,
+        sender_name=post.sender_name,
+        unsubscribe=post.unsubscribe,
+    )
     return DigestPrepared(
         name=view.name,
         recipient=recipient,

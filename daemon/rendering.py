@@ -8,13 +8,13 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from unicodedata import east_asian_width
 
 from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
 
+from daemon import headers
 from daemon.digests import DigestView, Piece, show_day
 from daemon.items import one_line
 from daemon.notices import NoticeView
@@ -118,32 +118,47 @@ def _shorten(subject: str) -> str:
 # ── the message ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def to_message(rendered: Rendered, *, sender: str, name: str, message_id: str, now: datetime) -> bytes:
+def to_message(
+    rendered: Rendered,
+    *,
+    sender: str,
+    name: str,
+    message_id: str,
+    now: datetime,
+    sender_name: str = headers.SENDER_NAME,
+    unsubscribe: str = "",
+) -> bytes:
     """The RFC 5322 message, without its `To:` line: the log names recipients by an id, the address comes at delivery.
 
-    The boundary is made from the Message-ID, so that equal digests are equal bytes.
+    `name` is the digest's. Whoever wants it no more writes to `unsubscribe`, else to the sender. The boundary is made
+    from the Message-ID, so that equal digests are equal bytes.
     """
+    head = (
+        headers.mailbox_header("From", sender_name, sender),
+        headers.text_header("Subject", rendered.subject),
+        headers.date_header("Date", now),
+        headers.header("Message-ID", message_id),
+        headers.list_id(name, message_id.strip("<>").partition("@")[2]),
+        headers.list_unsubscribe(name, unsubscribe or sender),
+        headers.header("Auto-Submitted", "auto-generated"),
+        headers.header("X-Auto-Response-Suppress", "All"),
+    )
     message = EmailMessage(policy=SMTP)
-    message["From"] = sender
-    message["Subject"] = rendered.subject
-    message["Date"] = now
-    message["Message-ID"] = message_id
-    message["List-Id"] = f"claimwatch {name} <{name}.{message_id.strip('<>').partition('@')[2]}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message["X-Auto-Response-Suppress"] = "All"
-    message.set_content(rendered.text, cte="quoted-printable")
+    message.set_content(_whole(rendered.text), cte="quoted-printable")
     if rendered.html:
-        message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
+        message.add_alternative(_whole(rendered.html), subtype="html", cte="quoted-printable")
         message.set_boundary(f"=_{hashlib.sha256(message_id.encode()).hexdigest()[:32]}")
-    return message.as_bytes()
+    return b"".join(head) + message.as_bytes()
 
 
 def addressed(message: bytes, address: str) -> bytes:
     """The message with its `To:` line."""
-    head = EmailMessage(policy=SMTP)
-    local, _, domain = address.rpartition("@")
-    head["To"] = Address(username=local, domain=domain)
-    return head.as_bytes().rstrip(b"\r\n") + b"\r\n" + message
+    return headers.address_header("To", address) + message
+
+
+def _whole(text: str) -> str:
+    """Half a character (a lone surrogate) has no bytes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def pack(message: bytes) -> str:

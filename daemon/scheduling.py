@@ -86,6 +86,8 @@ class Daemon:
     _under_way: set[asyncio.Task[object]] = field(default_factory=set)
     _backfill: Backfill | None = None
     _backfill_told: float = 0
+    _mail_changed: bool = False
+    _mail_at_once: Callable[[], None] = lambda: None
     _round_of: Watch | None = None
     _polled_once: bool = False
     _about_rules: Look = field(default_factory=Look)
@@ -108,6 +110,7 @@ class Daemon:
             ticks["watchdog"] = lambda: self._watchdog_tick(watchdog)
         for name, tick in ticks.items():
             self._arm(scheduler, name, tick, timedelta(0))
+        self._mail_at_once = lambda: self._rearm(scheduler, {"mail": ticks["mail"]})
         self._listen(asyncio.get_running_loop(), lambda: self._look_at_rules(scheduler, ticks["rules"]))
         self.ready()
         scheduler.start()
@@ -181,7 +184,8 @@ class Daemon:
             await beside_the_loop(prepare_due, self.watch, self.post)
         finally:
             # A digest that can't be prepared holds up no message that already is.
-            outcomes = await deliver(self.watch, self.post)
+            mended, self._mail_changed = self._mail_changed, False
+            outcomes = await deliver(self.watch, self.post, early=mended)
             if outcomes:
                 self.after_mail(outcomes)
         due = next_due_time(self.watch)
@@ -238,8 +242,13 @@ class Daemon:
             self._rules_seen = None
             logger.error("action=rules_wait; they can't be recorded yet:\n%s", error)
             return
+        mended = post.carrier != self.post.carrier
         self.settings, self.watch, self.post, self._backfill = settings, watch, post, backfill
         self._rules_are_sound()
+        if mended:
+            # Whoever mends a password does not want to wait four hours to see whether it is right.
+            self._mail_changed = True
+            self._mail_at_once()
         if changed:
             logger.info("action=rules_changed position=%d", changed.position)
 

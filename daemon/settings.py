@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ from platformdirs import user_config_path, user_state_path
 import daemon
 from daemon.claims import Claim, Seed
 from daemon.complaints import validate
-from daemon.credentials import feed_secrets, find_secret, read_secret, secret_files
+from daemon.credentials import feed_secrets, find_secret, mail_password, read_secret, secret_files
 from daemon.databases import Database, Sqlite, database_at
 from daemon.duetimes import always_within
 from daemon.errors import ConfigError, Problem
@@ -25,10 +25,10 @@ from daemon.feedsfile import (
     FeedsFile,
     MailEntry,
     SeedFile,
-    SmtpEntry,
     TermEntry,
 )
-from daemon.fields import is_key
+from daemon.fields import is_key, name_and_address
+from daemon.headers import SENDER_NAME
 from daemon.notices import Operator
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.soundness import everywhere_in
@@ -43,27 +43,32 @@ TEMPLATE_NAMES = ("subject.txt", "digest.txt", "digest.html", "notice-subject.tx
 
 @dataclass(frozen=True)
 class Smtp:
-    """A mail server to hand digests to. `security` is how the connection is protected."""
+    """A mail server to hand digests to. `security` is how the connection is protected; `password_from` tells in words
+    where the password was found."""
 
     host: str
     port: int
     security: Literal["starttls", "tls", "none"]
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     ca_file: Path | None = None
+    password_from: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Mail:
-    """How digests leave: by SMTP, or into a Maildir where no server is named."""
+    """How digests leave: by SMTP, or into a Maildir where no server is named. `sender` is a bare address; readers who
+    want no more write to `unsubscribe`."""
 
     sender: str
     maildir: Path
     smtp: Smtp | None
+    sender_name: str = SENDER_NAME
+    unsubscribe: str = ""
 
     @property
     def domain(self) -> str:
-        return self.sender.rpartition("@")[2].rstrip(">") or "localhost"
+        return self.sender.rpartition("@")[2] or "localhost"
 
 
 @dataclass(frozen=True)
@@ -321,29 +326,15 @@ def _database(file: YamlFile, entry: DatabaseEntry | None, beside: Path, state: 
 
 def _mail(file: YamlFile, entry: MailEntry, beside: Path, state: Path) -> Mail:
     maildir = state / (entry.maildir or "Maildir")
+    name, address = name_and_address(entry.sender)
+    mail = Mail(address, maildir, None, name or SENDER_NAME, entry.unsubscribe or address)
     if entry.smtp is None:
-        return Mail(entry.sender, maildir, None)
+        return mail
     port = entry.smtp.port or {"starttls": 587, "tls": 465, "none": 25}[entry.smtp.security]
     ca_file = beside / entry.smtp.ca_file if entry.smtp.ca_file else None
-    password = _password(file, entry.smtp, beside)
-    smtp = Smtp(entry.smtp.host, port, entry.smtp.security, entry.smtp.username, password, ca_file)
-    return Mail(entry.sender, maildir, smtp)
-
-
-def _password(file: YamlFile, entry: SmtpEntry, beside: Path) -> str | None:
-    """From `password_file`, else the systemd credential `smtp-password`; needed only with a user name."""
-    if entry.username is None:
-        return None
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = find_secret(entry.password_file, beside) if entry.password_file else None
-    if path is None and credentials:
-        path = Path(credentials) / "smtp-password"
-    where = ("mail", "smtp", "password_file" if entry.password_file else "username")
-    if path is None:
-        hint = "Put it into a file that only this user reads, and name it: password_file: FILE"
-        file.problem(where, "a user name without a password", hint)
-        return None
-    return read_secret(file, path, where)
+    password, source = mail_password(file, entry.smtp, beside)
+    smtp = Smtp(entry.smtp.host, port, entry.smtp.security, entry.smtp.username, password, ca_file, source)
+    return replace(mail, smtp=smtp)
 
 
 def _operator(entries: FeedsFile) -> Operator | None:

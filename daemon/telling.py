@@ -69,7 +69,15 @@ def _prepared(watch: Watch, post: Post, address: str, own: Look) -> Recorded | N
     # The same as long as the same is to be told: a server that took a notice and could not say so gets no other one.
     content = canonical_json({"after": before.last_sent, "told": told}).decode()
     identity = message_id(f"notice/{recipient}", content, post.domain)
-    message = to_message(rendered, sender=post.sender, name=LIST_NAME, message_id=identity, now=now)
+    message = to_message(
+        rendered,
+        sender=post.sender,
+        name=LIST_NAME,
+        message_id=identity,
+        now=now,
+        sender_name=post.sender_name,
+        unsubscribe=post.unsubscribe,
+    )
     event = NoticePrepared(told, identity, rendered.subject, pack(message))
     recorded = _record(watch, NewEvent(f"notice/{recipient}", event, before.version))
     return recorded[0] if recorded else None

@@ -10,6 +10,7 @@ import pytest
 from daemon.eventlog import EventLog
 from daemon.service import Watch
 from tests.databases import ON_BOTH, AnyDatabase, database_of
+from tests.mailservers import Authority, authority_for
 from tests.support import WebServer, event_log, watching
 
 
@@ -39,6 +40,12 @@ def web() -> Iterator[WebServer]:
     """A web server on loopback."""
     with WebServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority that has issued a certificate for 127.0.0.1."""
+    return authority_for(tmp_path_factory.mktemp("authority"), "127.0.0.1")
 
 
 @pytest.fixture(autouse=True)

@@ -787,6 +787,32 @@ def test_one_delivery_that_waits_holds_up_no_other(tmp_path: Path) -> None:
         assert sorted(sent(watch, by)) == ["delivery_accepted", "delivery_deferred"]
 
 
+def test_deliveries_deferred_one_after_the_other_are_tried_again_together(tmp_path: Path) -> None:
+    class Slow(Hand):
+        async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
+            move_on(watch, timedelta(seconds=5))
+            return await super().hand_over(message, address, message_id, prepared_at)
+
+    with watching(tmp_path, rules(digest(recipients=(RECIPIENT, SECOND)))) as watch:
+        record_rules(watch)
+        by = post(tmp_path, Slow([Deferred("451 Later")]), BOTH)
+        prepared(watch, by)
+        assert sent(watch, by) == ["delivery_deferred"] * 2
+        move_on(watch, timedelta(seconds=54))
+        assert sent(watch, by) == []
+        move_on(watch, timedelta(seconds=1))
+        assert sent(watch, by) == ["delivery_deferred"] * 2
+
+
+def test_what_waits_for_a_later_try_is_sent_at_once_where_that_is_asked_for(begun_watch: Watch, tmp_path: Path) -> None:
+    by = post(tmp_path, Hand([Deferred("535 Wrong"), Accepted("taken")]))
+    prepared(begun_watch, by)
+    assert sent(begun_watch, by) == ["delivery_deferred"]
+    assert sent(begun_watch, by) == []
+    assert kinds(asyncio.run(deliver(begun_watch, by, early=True))) == ["delivery_accepted"]
+    assert kinds(asyncio.run(deliver(begun_watch, by, early=True))) == []
+
+
 class Meddled(EventLog):
     """A log in which somebody else does something just before the next write."""
 

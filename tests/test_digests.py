@@ -646,11 +646,12 @@ def test_a_message_has_the_headers_of_an_automatic_one() -> None:
     headers = {name: str(value) for name, value in message.items()}
     identity = message_id("daily", "head", "example.org")
     assert headers == {
-        "From": "claimwatch@example.org",
+        "From": "claimwatch <claimwatch@example.org>",
         "Subject": "1 claim moved: energy strike pause (1)",
         "Date": "Wed, 19 Mar 2025 12:00:00 +0000",
         "Message-ID": identity,
         "List-Id": "claimwatch daily <daily.example.org>",
+        "List-Unsubscribe": "<mailto:claimwatch@example.org?subject=unsubscribe%20daily>",
         "Auto-Submitted": "auto-generated",
         "X-Auto-Response-Suppress": "All",
         "MIME-Version": "1.0",

@@ -10,11 +10,11 @@ import daemon
 LAYERS = """
 __main__
 cli
-cli_watch cli_log cli_terms cli_digest cli_setup cli_demo
+cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail
 cli_options scheduling completion starter demo console_terms console_status
 console assembly schemas
 backtest
-delivery telling
+delivery telling sendtest
 preparing backfill
 cancelling
 service
@@ -24,7 +24,7 @@ parser_child
 inquiries covering
 mailing knowledge queries troubles
 recipients storeditems
-comparison
+comparison smtp
 projections locks fetching settings
 noticerows
 guard credentials mailprojections
@@ -53,7 +53,7 @@ commonwords english slavic stems
 words events
 duetimes payloads
 coverage rules notices
-moments links copies
+moments links copies headers
 claims
 errors
 """
@@ -66,7 +66,7 @@ ONLY_IN = {
     "feedparser": {"items"},
     "httpx": {"fetching", "guard", "backtest"},
     "httpcore": {"guard"},
-    "aiosmtplib": {"mailing"},
+    "aiosmtplib": {"smtp"},
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "tables"},
     "sqlalchemy": {
@@ -83,6 +83,7 @@ ONLY_IN = {
         "cli_digest",
         "cli_setup",
         "cli_demo",
+        "cli_mail",
         "completion",
     },
     "pymorphy3": {"slavic"},

@@ -6,162 +6,36 @@ import asyncio
 import email
 import os
 import socket
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from mailbox import Maildir
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-import trustme
-from aiosmtpd.smtp import SMTP, AuthResult
 
-from daemon.mailing import Accepted, Carrier, Deferred, Handover, MaildirCarrier, Refused, SmtpCarrier, carrier_for
+from daemon.mailing import (
+    MOST_BREAKS,
+    Accepted,
+    Carrier,
+    Deferred,
+    Handover,
+    MaildirCarrier,
+    Refused,
+    SmtpCarrier,
+    carrier_for,
+    one_round,
+)
 from daemon.rendering import Rendered, addressed, to_message
 from daemon.settings import Mail, Smtp
+from tests.mailservers import Authority, Mailbox, authority_for, listening, mail_server, scripted_server
 from tests.support import ADDRESS, NOW
 
 SENDER = "claimwatch@example.org"
 MESSAGE_ID = "<3f2a@example.org>"
 RENDERED = Rendered("2 claims moved", ".A line that begins with a dot\n..\nУдар\n", "<p>Удар</p>\n")
 MESSAGE = to_message(RENDERED, sender=SENDER, name="daily", message_id=MESSAGE_ID, now=NOW)
-
-
-# ── a mail server ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass
-class Mailbox:
-    """What a mail server took in, and what it says at each step: `says["RCPT"] = "550 No such user"`."""
-
-    says: dict[str, str] = field(default_factory=dict)
-    envelopes: list[tuple[str, list[str], bytes]] = field(default_factory=list)
-    logins: list[bool] = field(default_factory=list)
-    hangs_up_after_storing: bool = False
-
-    async def handle_EHLO(  # noqa: N802
-        self, server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
-    ) -> list[str]:
-        session.host_name = hostname
-        return [self.says["EHLO"]] if "EHLO" in self.says else responses
-
-    async def handle_MAIL(  # noqa: N802
-        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
-    ) -> str:
-        envelope.mail_from = address
-        return self.says.get("MAIL", "250 OK")
-
-    async def handle_RCPT(  # noqa: N802
-        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
-    ) -> str:
-        envelope.rcpt_tos.append(address)
-        return self.says.get("RCPT", "250 OK")
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        if "DATA" not in self.says:
-            self.envelopes.append((envelope.mail_from, envelope.rcpt_tos, envelope.content))
-        if self.hangs_up_after_storing:
-            server.transport.abort()
-        return self.says.get("DATA", "250 OK, kept as 42")
-
-    async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        return self.says.get("QUIT", "221 Bye")
-
-    def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-        self.logins.append(data.login == b"watch" and data.password == b"secret")
-        return AuthResult(success=self.logins[-1], handled=False)
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority: its file for clients, and its context for servers."""
-
-    ca_file: Path
-    context: ssl.SSLContext
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return _authority(tmp_path_factory.mktemp("authority"), "127.0.0.1")
-
-
-def _authority(folder: Path, name: str) -> Authority:
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(folder / "ca.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert(name).configure_cert(context)
-    return Authority(folder / "ca.pem", context)
-
-
-@asynccontextmanager
-async def mail_server(mailbox: Mailbox, *, tls: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[int]:
-    """A real SMTP server in this loop; yields its port."""
-    loop = asyncio.get_running_loop()
-    sessions: list[SMTP] = []
-
-    def session() -> SMTP:
-        sessions.append(SMTP(mailbox, hostname="mx.example", loop=loop, **options))
-        return sessions[-1]
-
-    server = await loop.create_server(session, "127.0.0.1", 0, ssl=tls)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for one in sessions:
-            if one.transport is not None:
-                one.transport.close()
-            if one._handler_coroutine is not None:
-                one._handler_coroutine.cancel()
-                await asyncio.gather(one._handler_coroutine, return_exceptions=True)
-        await server.wait_closed()
-
-
-@asynccontextmanager
-async def listening(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[int]:
-    """A server in this loop; yields its port. What it still does at the end is cut off and waited for."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await serve(reader, writer)
-        except (OSError, asyncio.CancelledError):
-            pass  # the client has hung up, or the test is over
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(one, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
-
-
-@asynccontextmanager
-async def scripted_server(*answers: bytes, heard: list[bytes] | None = None) -> AsyncIterator[int]:
-    """A server that greets with its first answer and gives the others line by line; yields its port."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for answer in answers:
-            writer.write(answer)
-            await writer.drain()
-            line = await reader.readline()
-            if heard is not None:
-                heard.append(line)
-
-    async with listening(serve) as port:
-        yield port
 
 
 PLAIN = Smtp("127.0.0.1", 0, "none", None, None)
@@ -282,6 +156,15 @@ def test_a_server_that_says_nothing_is_given_up_for_now_in_time() -> None:
     assert isinstance(asyncio.run(once()), Deferred)
 
 
+def test_a_server_that_thinks_over_a_message_is_waited_for() -> None:
+    # Whoever gives up while the server stores the message sends it twice (RFC 5321, 4.5.3.2.6).
+    async def once(mailbox: Mailbox) -> Handover:
+        async with mail_server(mailbox) as port:
+            return await hand_over(replace(PLAIN, port=port), timeout_seconds=0.2)
+
+    assert isinstance(asyncio.run(once(Mailbox(thinks_seconds=0.5))), Accepted)
+
+
 def test_a_server_that_is_not_there_is_tried_again() -> None:
     # Bound and not listening: nobody else can take this port meanwhile.
     with socket.socket() as nobody:
@@ -320,8 +203,8 @@ def test_a_password_never_shows_in_the_reason(authority: Authority) -> None:
     assert "hunter2" not in str(handover_to(mailbox, smtp, authenticator=mailbox.authenticate, **options))
 
 
-def test_nothing_is_sent_to_a_server_of_an_unknown_authority(authority: Authority, tmp_path: Path) -> None:
-    other = _authority(tmp_path, "127.0.0.1")
+def test_nothing_is_sent_to_a_server_of_an_unknownauthority_for(authority: Authority, tmp_path: Path) -> None:
+    other = authority_for(tmp_path, "127.0.0.1")
     servers: list[tuple[Literal["starttls", "tls"], dict[str, Any]]] = [
         ("starttls", {"require_starttls": True, "tls_context": other.context}),
         ("tls", {"tls": other.context}),
@@ -336,7 +219,7 @@ def test_nothing_is_sent_to_a_server_of_an_unknown_authority(authority: Authorit
 
 
 def test_nothing_is_sent_to_a_server_of_another_name(tmp_path: Path) -> None:
-    other = _authority(tmp_path, "mail.example")
+    other = authority_for(tmp_path, "mail.example")
     mailbox = Mailbox()
     smtp = replace(PLAIN, security="starttls", ca_file=other.ca_file)
     handover = handover_to(mailbox, smtp, require_starttls=True, tls_context=other.context)
@@ -366,6 +249,154 @@ def test_a_ca_file_that_is_not_there_waits_for_the_operator(tmp_path: Path) -> N
     assert isinstance(handover_to(Mailbox(), smtp), Deferred)
 
 
+# ── SMTP: one connection for all ─────────────────────────────────────────────────────────────────────────────────
+
+
+MANY = tuple(f"reader{number}@example.org" for number in range(5))
+
+
+async def hand_over_all(smtp: Smtp, addresses: Sequence[str] = MANY, timeout_seconds: float = 5) -> list[Handover]:
+    async with one_round(SmtpCarrier(smtp, SENDER, timeout_seconds)) as server:
+        return [await server.hand_over(MESSAGE, address, MESSAGE_ID, NOW) for address in addresses]
+
+
+def handovers_to(mailbox: Mailbox, smtp: Smtp = PLAIN, **options: Any) -> list[Handover]:
+    """A round of handovers to a server that keeps its mail in this mailbox."""
+
+    async def once() -> list[Handover]:
+        async with mail_server(mailbox, **options) as port:
+            return await hand_over_all(replace(smtp, port=port))
+
+    return asyncio.run(once())
+
+
+def kinds(handovers: Sequence[Handover]) -> list[type]:
+    return [type(one) for one in handovers]
+
+
+def test_a_round_gives_each_recipient_a_message_of_its_own_over_one_connection() -> None:
+    mailbox = Mailbox()
+    assert kinds(handovers_to(mailbox)) == [Accepted] * len(MANY)
+    assert mailbox.connections == 1
+    assert mailbox.envelopes == [(SENDER, [address], addressed(MESSAGE, address)) for address in MANY]
+
+
+def test_a_round_without_messages_connects_to_nobody() -> None:
+    async def once() -> None:
+        async with one_round(SmtpCarrier(replace(PLAIN, port=1), SENDER)):
+            pass
+
+    asyncio.run(once())
+
+
+def test_a_refused_recipient_among_others_is_refused_alone() -> None:
+    mailbox = Mailbox(says={f"RCPT {MANY[1]}": "550 5.1.1 Unknown", f"RCPT {MANY[2]}": "451 4.2.0 Later"})
+    assert kinds(handovers_to(mailbox)) == [Accepted, Refused, Deferred, Accepted, Accepted]
+    assert mailbox.connections == 1
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_a_server_that_ends_a_connection_after_two_messages_gets_the_rest_over_fresh_ones(hangs_up: bool) -> None:
+    mailbox = Mailbox(most_a_connection=2, hangs_up_at_the_limit=hangs_up)
+    assert kinds(handovers_to(mailbox)) == [Accepted] * 5
+    assert mailbox.connections == 3
+    assert [recipients for _, recipients, _ in mailbox.envelopes] == [[address] for address in MANY]
+
+
+def test_a_connection_that_breaks_in_a_message_costs_that_message_alone_its_turn() -> None:
+    mailbox = Mailbox(hangs_up_on=MANY[1])
+    handovers = handovers_to(mailbox)
+    assert kinds(handovers) == [Accepted, Deferred, Accepted, Accepted, Accepted]
+    assert mailbox.connections == 2
+    assert "whether the server has the message is not known" in str(handovers[1])
+
+
+def test_a_server_that_breaks_every_connection_is_given_up_for_this_round() -> None:
+    mailbox = Mailbox(hangs_up_after_storing=True)
+    handovers = handovers_to(mailbox)
+    assert kinds(handovers) == [Deferred] * 5
+    assert mailbox.connections == MOST_BREAKS
+
+
+def test_a_server_that_is_down_is_asked_once_for_all_who_wait() -> None:
+    connections: list[int] = []
+
+    async def goodbye(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(1)
+        writer.write(b"421 Down for the night\r\n")
+        await writer.drain()
+
+    async def once() -> list[Handover]:
+        async with listening(goodbye) as port:
+            return await hand_over_all(replace(PLAIN, port=port))
+
+    assert asyncio.run(once()) == [Deferred("421 Down for the night")] * 5
+    assert len(connections) == 1
+
+
+def test_a_refused_login_is_tried_once_for_all_who_wait(authority: Authority) -> None:
+    mailbox = Mailbox()
+    smtp = Smtp("127.0.0.1", 0, "starttls", "watch", "wrong", authority.ca_file)
+    options: dict[str, Any] = {"require_starttls": True, "tls_context": authority.context, "auth_required": True}
+    assert kinds(handovers_to(mailbox, smtp, authenticator=mailbox.authenticate, **options)) == [Deferred] * 5
+    assert (mailbox.connections, mailbox.envelopes) == (1, [])
+
+
+def test_a_next_round_asks_a_server_again_that_was_down() -> None:
+    mailbox = Mailbox(says={"EHLO": "421 Down"})
+    carrier = SmtpCarrier(PLAIN, SENDER, 5)
+
+    async def twice() -> list[Handover]:
+        async with mail_server(mailbox) as port:
+            aimed = replace(carrier, smtp=replace(PLAIN, port=port))
+            handovers = []
+            for _ in range(2):
+                async with one_round(aimed) as server:
+                    handovers.append(await server.hand_over(MESSAGE, ADDRESS, MESSAGE_ID, NOW))
+                mailbox.says.clear()
+            return handovers
+
+    assert kinds(asyncio.run(twice())) == [Deferred, Accepted]
+
+
+@pytest.mark.parametrize(
+    ("step", "answer", "expected"),
+    [
+        ("MAIL", "553 5.7.1 Not your address", Deferred),
+        ("MAIL", "530 5.7.0 Log in first", Deferred),
+        ("RCPT", "530 5.7.0 Log in first", Deferred),
+        ("MAIL", "552 5.3.4 Too large", Refused),
+    ],
+)
+def test_what_is_the_operator_s_to_mend_refuses_no_recipient(step: str, answer: str, expected: type) -> None:
+    handover = handover_to(Mailbox(says={step: answer}))
+    assert isinstance(handover, expected)
+    assert answer in str(handover)
+
+
+def test_a_server_that_wants_nobody_s_mail_refuses_no_recipient() -> None:
+    assert handover_to_script(b"554 No mail here\r\n") == Deferred("554 No mail here")
+
+
+@pytest.mark.parametrize("answer", ["550 5.1.1 <{}>: unknown", "250 2.1.5 {} is fine"])
+def test_what_a_server_says_names_nobody_in_the_log(answer: str) -> None:
+    says = {"RCPT": answer.format(ADDRESS.upper())} if answer.startswith("5") else {"DATA": answer.format(ADDRESS)}
+    assert ADDRESS not in str(handover_to(Mailbox(says=says))).lower()
+
+
+def test_the_settings_of_a_server_show_no_password() -> None:
+    assert "hunter2" not in repr(SmtpCarrier(replace(PLAIN, username="me", password="hunter2"), SENDER))
+
+
+@pytest.mark.parametrize(
+    "address", ["a\r\nRCPT TO:<b@example.org>", "a b@example.org", "a@example.org>", "a\0@b.example"]
+)
+def test_an_address_that_would_be_another_command_goes_to_nobody(address: str) -> None:
+    mailbox = Mailbox()
+    assert isinstance(handover_to(mailbox, address=address), Refused)
+    assert (mailbox.connections, mailbox.envelopes) == (0, [])
+
+
 # ── Maildir ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -393,6 +424,20 @@ def test_a_message_lands_in_new_with_unix_line_ends_and_leaves_nothing_in_tmp(ma
     (file,) = files(maildir)
     assert file.parent == maildir / "new"
     assert file.read_bytes() == addressed(MESSAGE, ADDRESS).replace(b"\r\n", b"\n")
+
+
+def test_a_mail_program_finds_the_message_and_may_mark_it_read(maildir: Path) -> None:
+    put(maildir)
+    box = Maildir(maildir, create=False)
+    ((key, message),) = box.items()
+    assert message.get_subdir() == "new"
+    assert (message["To"], message["Message-ID"], message["Subject"]) == (ADDRESS, MESSAGE_ID, "2 claims moved")
+    assert [part.get_content_type() for part in message.walk()][1:] == ["text/plain", "text/html"]
+    message.set_subdir("cur")
+    message.add_flag("S")
+    box[key] = message
+    assert isinstance(put(maildir), Accepted)
+    assert len(Maildir(maildir, create=False)) == 1
 
 
 def test_the_answer_names_the_file_but_neither_folder_nor_host(maildir: Path) -> None:

@@ -23,7 +23,7 @@ import pytest
 from daemon.assembly import Installation, verify, writing
 from daemon.eventlog import EventLog, read
 from daemon.events import Recorded
-from daemon.mailing import Accepted
+from daemon.mailing import Accepted, Deferred
 from daemon.scheduling import Daemon, notify
 from daemon.service import Clock, Watch
 from tests.support import Answer, WebServer, item, rss
@@ -334,6 +334,39 @@ def test_a_message_that_is_half_sent_at_a_stop_is_sent_to_its_end(tmp_path: Path
         log_kinds = kinds(installation.log)
     assert carrier.taken == 1
     assert log_kinds[-3:] == ["delivery_started", "delivery_accepted", "watch_stopped"]
+
+
+@dataclass(frozen=True)
+class Refusing:
+    """A mail server that refuses the login."""
+
+    via: str = "smtp"
+
+    async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Deferred:
+        return Deferred("535 Wrong password")
+
+
+def test_what_waits_is_tried_at_once_when_the_mail_server_is_another(tmp_path: Path, web: WebServer) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    with writing(config, tmp_path / "state", "run") as installation:
+        clock = ShiftedClock.starting_at(datetime(2025, 3, 20, 7, 29, 58, tzinfo=UTC))
+        daemon = daemon_of(installation, clock)
+        daemon.post = replace(daemon.post, carrier=Refusing())  # type: ignore[arg-type]
+
+        async def mend() -> None:
+            running = asyncio.create_task(daemon.run())
+            while "delivery_deferred" not in kinds(installation.log):
+                await asyncio.sleep(0.05)
+            config.write_text(config.read_text(encoding="utf-8") + "# mended\n", encoding="utf-8")
+            os.kill(os.getpid(), signal.SIGHUP)
+            while "delivery_accepted" not in kinds(installation.log):
+                await asyncio.sleep(0.05)
+            daemon.stop("enough")
+            await asyncio.wait_for(running, LONGEST_SECONDS)
+
+        asyncio.run(asyncio.wait_for(mend(), LONGEST_SECONDS))
+        told = [kind for kind in kinds(installation.log) if kind.startswith("delivery_")]
+    assert told == ["delivery_started", "delivery_deferred", "delivery_started", "delivery_accepted"]
 
 
 def test_the_next_start_knows_when_the_watch_was_last_awake(tmp_path: Path, web: WebServer) -> None:

@@ -87,7 +87,7 @@ MISTAKES = {
     "an unknown key of polling": ("polling: {time: 1m}\n", 1, 11, "unknown key 'time'", "Did you mean 'timeout'?"),
     "an unknown key like no other": (
         "mail: {xyz: 1}\n",
-        *(1, 8, "unknown key 'xyz'", "There is: from, maildir, smtp."),
+        *(1, 8, "unknown key 'xyz'", "There is: from, maildir, smtp, unsubscribe."),
     ),
     "a key that stands twice": (
         "feeds:\n  a: https://a.example/\n  a: https://b.example/\n",
@@ -183,9 +183,9 @@ MISTAKES = {
         "feeds:\n  a: {title: A}\n",
         *(2, 3, "'url' is missing", "Write url: its address, whole, with https:// before it."),
     ),
-    "a mail address with a name": (
-        "mail: {from: 'Watch <watch@news.example>'}\n",
-        *(1, 14, "mail.from: 'Watch <watch@news.example>' is no mail address", "Write it bare: name@example.org"),
+    "a recipient with a name": (
+        "digests:\n  d: {at: 7:30, to: 'Me <me@news.example>'}\n",
+        *(2, 21, "digests.d.to.0: 'Me <me@news.example>' is no mail address", "Write it bare: name@example.org"),
     ),
     "a mail address without a domain": (
         "digests:\n  d: {at: 7:30, to: [me@b.example, nobody]}\n",
@@ -1020,6 +1020,76 @@ def test_the_password_comes_from_a_credential_where_no_file_is_named(
     smtp = settings(tmp_path, "mail: {smtp: {host: mail.example, username: me}}\n").mail.smtp
     assert smtp is not None
     assert smtp.password == "from systemd"
+
+
+def test_the_password_comes_from_the_environment_where_the_user_chose_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "mail: {smtp: {host: mail.example, username: me, password_env: WATCH_PASSWORD}}\n"
+    hint = "Set it where claimwatch is started, or put the password into a file: password_file: FILE"
+    monkeypatch.delenv("WATCH_PASSWORD", raising=False)
+    (problem,) = problems(tmp_path, text)
+    assert (problem.message, problem.hint) == ("the environment variable WATCH_PASSWORD is not set", hint)
+    monkeypatch.setenv("WATCH_PASSWORD", "from the environment")
+    smtp = settings(tmp_path, text).mail.smtp
+    assert smtp is not None
+    assert smtp.password == "from the environment"
+    assert "from the environment" not in repr(smtp)
+
+
+@pytest.mark.parametrize(
+    ("options", "column", "message"),
+    [
+        ("username: me, password: hunter2", 46, "a password does not belong in here"),
+        (
+            "username: me, password_env: hunter 2",
+            60,
+            "mail.smtp.password_env: that is no name of an environment variable",
+        ),
+        ("password_env: HUNTER2", 46, "a password without a user name"),
+        ("password_file: hunter2", 47, "a password without a user name"),
+        (
+            "username: me, password_env: A, password_file: b",
+            60,
+            "a password from the environment beside one from a file",
+        ),
+    ],
+)
+def test_a_password_in_a_wrong_place_is_told_without_being_shown(
+    tmp_path: Path, options: str, column: int, message: str
+) -> None:
+    found = problems(tmp_path, f"mail: {{smtp: {{host: m.example, {options}}}}}\n")
+    assert places(found) == [(1, column, message)]
+    assert "hunter" not in "".join(map(str, found))
+    assert all(one.hint for one in found)
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "address"),
+    [
+        ("watch@example.org", "claimwatch", "watch@example.org"),
+        ("Claimwatch <watch@example.org>", "Claimwatch", "watch@example.org"),
+        ("'\"Watch, The\" <watch@example.org>'", "Watch, The", "watch@example.org"),
+        ("Варта <watch@exämple.org>", "Варта", "watch@xn--exmple-cua.org"),
+        ("<watch@example.org>", "claimwatch", "watch@example.org"),
+    ],
+)
+def test_the_sender_may_have_a_name(tmp_path: Path, written: str, name: str, address: str) -> None:
+    mail = settings(tmp_path, f"mail: {{from: {written}}}\n").mail
+    assert (mail.sender_name, mail.sender, mail.unsubscribe) == (name, address, address)
+
+
+@pytest.mark.parametrize(
+    "written", ['"A\\r\\nBcc: b@c.example <a@b.example>"', "A <a@b.example> <c@d.example>", "A B", "A <b>"]
+)
+def test_a_sender_that_is_none_is_told(tmp_path: Path, written: str) -> None:
+    (problem,) = problems(tmp_path, f"mail: {{from: {written}}}\n")
+    assert "is no sender" in problem.message
+    assert problem.hint == "Write it as Claimwatch <name@example.org>, or bare: name@example.org"
+
+
+def test_readers_who_want_no_more_may_write_to_somebody_else(tmp_path: Path) -> None:
+    assert settings(tmp_path, "mail: {unsubscribe: desk@example.org}\n").mail.unsubscribe == "desk@example.org"
 
 
 def test_a_named_password_file_goes_before_the_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ from daemon.settings import Smtp
 from daemon.telling import tell_operator
 from daemon.troubles import look
 from tests.databases import AnyDatabase
+from tests.mailservers import Mailbox, mail_server
 from tests.support import (
     ADDRESS,
     NOW,
@@ -53,7 +54,6 @@ from tests.support import (
     watching,
 )
 from tests.test_delivery import Hand, PowerCutError, come_in, cut
-from tests.test_mailing import Mailbox, mail_server
 
 OPS = "ops@example.org"
 OPERATOR = Operator((OPS,))
@@ -143,7 +143,8 @@ def test_a_feed_that_fails_and_recovers_is_told_once_again_and_when_it_is_over(t
         "claimwatch: still: 1 feed that can't be read",
         "claimwatch: over: 1 feed that can't be read",
     ]
-    assert (first["To"], first["From"], first["Auto-Submitted"]) == (OPS, "claimwatch@example.org", "auto-generated")
+    assert (first["To"], first["From"]) == (OPS, "claimwatch <claimwatch@example.org>")
+    assert first["Auto-Submitted"] == "auto-generated"
     assert [message["Message-ID"] for message in (first, again, over)] == [one.event.message_id for one in sent]
     assert "1 feed that can't be read, since 19 Mar 2025, 12:00 UTC gazette http 503" in one_line(first.get_content())
     assert "from 19 Mar 2025, 12:00 UTC until 3 Apr 2025, 12:00 UTC gazette" in one_line(over.get_content())
