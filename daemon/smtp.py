@@ -61,6 +61,7 @@ class Conversation:
     any_name: bool = False
     served: int = 0
     _client: aiosmtplib.SMTP = field(default_factory=aiosmtplib.SMTP)
+    _transport: asyncio.BaseTransport | None = None
 
     async def open(self) -> None:
         """Connects, encrypts and logs in. Raises Fault; the connection is closed then."""
@@ -100,6 +101,7 @@ class Conversation:
         with suppress(aiosmtplib.SMTPException, OSError):
             await self._client.quit(timeout=min(self.timeout_seconds, 5))
         self._hang_up()
+        await asyncio.sleep(0)
 
     def certificate(self) -> dict[str, Any]:
         """What the server showed, once the connection is encrypted."""
@@ -129,6 +131,7 @@ class Conversation:
         )
         async with _faults_of("connect"):
             greeting = await self._client.connect()
+        self._transport = self._client.transport
         self._done("connect", f"port {self.smtp.port} answers: {_one_line(greeting.message)}")
         if self.smtp.security == "tls":
             self._done("tls", f"encrypted from the first byte ({self._cipher()}), the certificate holds")
@@ -139,6 +142,7 @@ class Conversation:
             if not self._client.supports_extension("starttls"):
                 raise Fault("tls", "not offered", "the server offers no STARTTLS, and nothing is sent in the clear")
             await self._client.starttls()
+        self._transport = self._client.transport
         self._done("tls", f"STARTTLS ({self._cipher()}), the certificate holds")
 
     async def _log_in(self, username: str, password: str) -> None:
@@ -183,6 +187,9 @@ class Conversation:
 
     def _hang_up(self) -> None:
         self._client.close()
+        # Else an encrypted connection would wait for the other's farewell, longer than a command's loop lives.
+        if isinstance(self._transport, asyncio.WriteTransport):
+            self._transport.abort()
 
     def _cipher(self) -> str:
         cipher = self._client.get_transport_info("cipher")
