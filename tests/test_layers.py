@@ -37,6 +37,7 @@ explaining unheard
 rematching rendering trials
 decisions
 matching digests notation duetimes
+stories
 soundness indexing
 compiling
 searching
