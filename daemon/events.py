@@ -286,6 +286,7 @@ class DigestPrepared:
 
     `message` is the RFC 5322 message without its `To:` line, deflated, in base64; `missed` are the due times before
     `due` that this digest answers too; `head` is the chain's head up to `log_position`, all that the digest knew.
+    `template_faults` say which of the user's templates failed; the shipped ones were used instead.
     """
 
     kind: ClassVar[str] = "digest_prepared"
@@ -301,6 +302,7 @@ class DigestPrepared:
     subject: str
     message: str
     resent: bool = False
+    template_faults: tuple[str, ...] = ()
 
 
 @_kind

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from daemon import queries
 from daemon.coverage import Coverage, FeedTrouble
 from daemon.databases import Connection
-from daemon.digests import DigestView, MatchToTell, compose, digest_id, message_id
+from daemon.digests import MatchToTell, compose, digest_id, message_id
 from daemon.duetimes import due_times, next_due
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.eventlog import head_of
@@ -30,6 +30,7 @@ from daemon.queries import FeedHealth, Subscription
 from daemon.rendering import Rendered, pack, render, to_message
 from daemon.rules import DigestRule
 from daemon.service import Watch
+from daemon.views import DigestView
 
 logger = logging.getLogger(__name__)
 

@@ -126,7 +126,7 @@ def untold_matches(
         again.c.claim == _match.c.claim, again.c.item == _match.c.item, again.c.lapsed_at.is_(None), again.c.current
     )
     untold = _match.c.claim.in_(claims) & (_match.c.position > after_position) & _match.c.current
-    return _to_tell(connection, untold & ~held & ~superseded)
+    return to_tell(connection, untold & ~held & ~superseded)
 
 
 def matches_since(
@@ -141,7 +141,7 @@ def matches_since(
         condition &= _match.c.claim.in_(claims)
     if since:
         condition &= _match.c.at >= timestamp(since)
-    return _to_tell(connection, condition)
+    return to_tell(connection, condition)
 
 
 def match_state(connection: Connection, match: int) -> tuple[datetime | None, bool]:
@@ -155,7 +155,8 @@ def match_of(connection: Connection, claim: str, item: str) -> int | None:
     return connection.scalar(select(func.max(_match.c.position)).where(_match.c.claim == claim, _match.c.item == item))
 
 
-def _to_tell(connection: Connection, condition: Any) -> list[MatchToTell]:
+def to_tell(connection: Connection, condition: Any) -> list[MatchToTell]:
+    """The matches for which a condition on `match` and `item` holds, oldest first."""
     query = (
         select(_match, _item.c.first_seen, _item.c.redacted)
         .join(_item, _item.c.id == _match.c.item)
@@ -183,6 +184,7 @@ def _match_to_tell(connection: Connection, row: Row[Any]) -> MatchToTell:
         current=row.current,
         lapsed_at=moment_or_none(row.lapsed_at),
         redacted=row.redacted,
+        lang=text.lang,
     )
 
 

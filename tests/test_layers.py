@@ -21,6 +21,7 @@ parsing
 parser_child
 ── shell: touches the world
 inquiries
+hindsight
 mailing knowledge queries storeditems
 comparison
 projections locks fetching settings
@@ -35,9 +36,11 @@ children lexicon_child
 shortfalls
 explaining unheard
 rematching rendering trials
-decisions
+decisions folding
 matching digests notation duetimes
-stories
+stories views
+edits pictures
+standings excerpts
 soundness indexing
 compiling
 searching
@@ -64,7 +67,17 @@ ONLY_IN = {
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "tables"},
     "sqlalchemy": {
-        *("databases", "eventlog", "chain", "projections", "comparison", "knowledge", "queries", "storeditems"),
+        *(
+            "databases",
+            "eventlog",
+            "chain",
+            "projections",
+            "comparison",
+            "knowledge",
+            "queries",
+            "hindsight",
+            "storeditems",
+        ),
     },
     "yaml": {"yamlfiles"},
     "typer": {
