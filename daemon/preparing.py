@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from daemon import queries
 from daemon.coverage import Coverage, FeedTrouble
@@ -24,6 +25,7 @@ from daemon.events import (
     NewEvent,
     Recorded,
 )
+from daemon.hindsight import found_by_day, revised_since
 from daemon.mailing import Carrier
 from daemon.projections import record
 from daemon.queries import FeedHealth, Subscription
@@ -124,7 +126,7 @@ def _prepare(
         matches = _untold(transaction.connection, watch, rule, one)
         view = _compose(transaction.connection, watch, rule, one, due, missed, matches, now)
         event: Event
-        if not matches and rule.when_empty == "skip":
+        if view.empty and rule.when_empty == "skip":
             event = DigestSkipped(rule.name, one.recipient, due, tuple(missed), view.coverage)
         else:
             event = _prepared(view, post, one.recipient, now)
@@ -157,6 +159,7 @@ def _compose(
     resent: bool = False,
 ) -> DigestView:
     head = head_of(connection)
+    claims, zone = _claims(watch, rule), ZoneInfo(rule.timezone)
     return compose(
         watch.rules,
         rule,
@@ -168,6 +171,8 @@ def _compose(
         log_position=head.position,
         head=head.chain,
         resent=resent,
+        revisions=() if resent else revised_since(connection, rule.name, one.recipient, claims, matches),
+        counts=found_by_day(connection, claims, due.astimezone(zone).date(), zone),
     )
 
 
@@ -188,18 +193,16 @@ def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> Di
         subject=rendered.subject,
         message=pack(message),
         resent=view.resent,
+        template_faults=tuple(map(str, rendered.faults)),
     )
 
 
 def _render(view: DigestView, post: Post) -> Rendered:
-    """By the user's templates, or by the shipped ones where those fail: a slip in a template must not cost a digest."""
-    try:
-        return render(view, post.templates)
-    except Exception as error:  # noqa: BLE001 - a user's template may do anything
-        line = getattr(error, "lineno", None)
-        place = f"{getattr(error, 'name', None) or 'alerts/'}" + (f", line {line}" if line else "")
-        logger.error("action=template_failed %s: %s; the shipped templates are used instead", place, error)
-        return render(view, post.shipped_templates)
+    """By the user's templates, or by the shipped one where one fails: a slip in a template must not cost a digest."""
+    rendered = render(view, post.templates, post.shipped_templates)
+    for fault in rendered.faults:
+        logger.error("action=template_failed %s; the shipped template is used instead", fault)
+    return rendered
 
 
 def _longest_silence(watch: Watch) -> timedelta:
