@@ -19,6 +19,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined, TemplateSyntaxError
 from daemon.excerpts import Piece
 from daemon.folding import fitting
 from daemon.items import one_line
+from daemon.proofs import proofs
 from daemon.standings import show_count, show_day
 from daemon.views import DigestView
 
@@ -91,16 +92,12 @@ def _filled(name: str, templates: Mapping[str, str], view: DigestView, fits: Cal
     return template.render(digest=shown), shown is view
 
 
-def template_faults(templates: Mapping[str, str]) -> tuple[TemplateFault, ...]:
-    """The templates that can't be read as such: what is wrong, and in which line."""
-    found = []
-    environment = _environment(templates)
-    for name in templates:
-        try:
-            environment.get_template(name)
-        except TemplateSyntaxError as error:
-            found.append(fault_of(name, error))
-    return tuple(found)
+def template_faults(templates: Mapping[str, str], shipped: Mapping[str, str]) -> tuple[TemplateFault, ...]:
+    """What is wrong with templates, as far as filling them with digests of every sort tells."""
+    if templates == shipped:
+        return ()
+    faults = (fault for proof in proofs() for fault in render(proof, templates, shipped).faults)
+    return tuple({fault.template: fault for fault in faults}.values())
 
 
 def fault_of(template: str, error: Exception) -> TemplateFault:
@@ -112,7 +109,7 @@ def fault_of(template: str, error: Exception) -> TemplateFault:
     return TemplateFault(template, (lines[-1] if lines else None) or 0, str(error) or type(error).__name__)
 
 
-def _environment(templates: Mapping[str, str], view: DigestView | None = None) -> Environment:
+def _environment(templates: Mapping[str, str], view: DigestView) -> Environment:
     environment = Environment(
         loader=DictLoader(dict(templates)),
         autoescape=select_autoescape(("html",)),
@@ -121,7 +118,7 @@ def _environment(templates: Mapping[str, str], view: DigestView | None = None) -
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    year = view.due.year if view else 0
+    year = view.due.year
     environment.filters |= {
         "moment": _show_moment,
         "short": lambda moment, beside=None: _show_short(moment, beside, year),
@@ -131,7 +128,7 @@ def _environment(templates: Mapping[str, str], view: DigestView | None = None) -
         "plain": _show_plain,
         "isolated": _isolated,
     }
-    environment.globals |= {"local": lambda moment: moment.astimezone(view.zone if view else None)}
+    environment.globals |= {"local": lambda moment: moment.astimezone(view.zone)}
     return environment
 
 

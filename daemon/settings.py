@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ from daemon.feedsfile import (
     TermEntry,
 )
 from daemon.fields import is_key
+from daemon.rendering import template_faults
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.soundness import everywhere_in
 from daemon.watchterms import check_terms, notes_on_terms
@@ -97,6 +98,7 @@ class Settings:
     term_notes: tuple[Problem, ...] = ()
     feed_secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     secret_files: tuple[Path, ...] = ()
+    template_problems: tuple[Problem, ...] = ()
 
 
 def load(config: Path | None = None, state: Path | None = None) -> Settings:
@@ -118,6 +120,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
     mail = _mail(file, entries.mail, path.parent, state)
     secrets = feed_secrets(file, entries.feeds, path.parent)
     templates, template_files = load_templates(path.parent / "alerts")
+    shipped_templates = load_templates(shipped("alerts"))[0]
     raise_problems(file, *seed_files, *template_files)
     addresses = {recipient_id(address): address for entry in entries.digests.values() for address in _to(entry)}
     claims = {claim.id: (claim, seed) for seed in seeds for claim in seed.claims}
@@ -137,7 +140,8 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         feed_secrets=secrets,
         secret_files=secret_files(entries, path.parent),
         templates=templates,
-        shipped_templates=load_templates(shipped("alerts"))[0],
+        shipped_templates=shipped_templates,
+        template_problems=tuple(_template_problems(path.parent / "alerts", templates, shipped_templates)),
         seeds=seeds,
         unwatched=_unwatched(entries, seeds, path.parent / "seeds"),
         term_notes=notes_on_terms(file),
@@ -187,6 +191,15 @@ def load_templates(folder: Path) -> tuple[dict[str, str], list[YamlFile]]:
             unreadable.append(YamlFile(str(own), []))
             unreadable[-1].problem((), f"can't be read: {error}", "Save it as UTF-8.")
     return templates, unreadable
+
+
+def _template_problems(
+    folder: Path, templates: Mapping[str, str], shipped_templates: Mapping[str, str]
+) -> Iterator[Problem]:
+    """What is wrong with the user's own templates. No reason to stand still: the shipped ones stand in for them."""
+    for fault in template_faults(templates, shipped_templates):
+        hint = "Mend it, or take the file away; until then the shipped template is used."
+        yield Problem(str(folder / fault.template), fault.line, 1 if fault.line else 0, fault.message, hint)
 
 
 def shipped(name: str) -> Path:

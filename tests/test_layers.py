@@ -36,7 +36,7 @@ children lexicon_child
 shortfalls
 explaining unheard
 rematching rendering trials
-decisions folding
+decisions folding proofs
 matching digests notation duetimes
 stories views
 edits pictures
