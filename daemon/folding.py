@@ -31,6 +31,10 @@ def fitting(view: DigestView, fits: Callable[[DigestView], bool]) -> DigestView:
         if not fits(fold(view, min(whole, len(view.claims)) if most else 0, most)):
             continue
         least, too_many = (min(whole, len(view.claims)) if most else 0), whole + 1
+        # By leaps upwards first: a page holds some dozens of stories, of however many thousand.
+        while (leap := 2 * least + 8) < too_many and fits(fold(view, leap, most)):
+            least = leap
+        too_many = min(too_many, leap)
         while too_many - least > 1:
             middle = (least + too_many) // 2
             least, too_many = (middle, too_many) if fits(fold(view, middle, most)) else (least, middle)

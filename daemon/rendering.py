@@ -13,8 +13,10 @@ from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
+from functools import lru_cache
 
-from jinja2 import DictLoader, Environment, StrictUndefined, TemplateSyntaxError, select_autoescape
+from jinja2 import DictLoader, Environment, StrictUndefined, TemplateSyntaxError, pass_context, select_autoescape
+from jinja2.runtime import Context
 
 from daemon.excerpts import Piece
 from daemon.folding import fitting
@@ -57,7 +59,13 @@ class Rendered:
     faults: tuple[TemplateFault, ...] = ()
 
 
-def render(view: DigestView, templates: Mapping[str, str], shipped: Mapping[str, str] | None = None) -> Rendered:
+def render(
+    view: DigestView,
+    templates: Mapping[str, str],
+    shipped: Mapping[str, str] | None = None,
+    *,
+    text_bytes: int = TEXT_BYTES,
+) -> Rendered:
     """Fills the templates `subject.txt`, `digest.txt` and `digest.html`, with as much as there is room for.
 
     One that fails, or that can't be kept small enough, is replaced by that of `shipped`, alone. Without `shipped` it
@@ -79,7 +87,7 @@ def render(view: DigestView, templates: Mapping[str, str], shipped: Mapping[str,
         return _filled(name, standby, view, lambda text: measure(text) <= most)
 
     # What finds no room in the page stands in the text; what finds none there, in the log.
-    text, whole = filled("digest.txt", replace(view, rest_in="log"), TEXT_BYTES, _sent_bytes)
+    text, whole = filled("digest.txt", replace(view, rest_in="log"), text_bytes, _sent_bytes)
     html, _ = filled("digest.html", view if whole else replace(view, rest_in="log"), HTML_BYTES, _bytes)
     subject, _ = filled("subject.txt", view, SUBJECT_BYTES, _bytes)
     return Rendered(_shorten(one_line(subject)), text.strip() + "\n", html, tuple(faults))
@@ -87,7 +95,7 @@ def render(view: DigestView, templates: Mapping[str, str], shipped: Mapping[str,
 
 def _filled(name: str, templates: Mapping[str, str], view: DigestView, fits: Callable[[str], bool]) -> tuple[str, bool]:
     """The filled template, and whether all of the digest found room in it."""
-    template = _environment(templates, view).get_template(name)
+    template = _environment(tuple(templates.items())).get_template(name)
     shown = fitting(view, lambda folded: fits(template.render(digest=folded)))
     return template.render(digest=shown), shown is view
 
@@ -109,7 +117,9 @@ def fault_of(template: str, error: Exception) -> TemplateFault:
     return TemplateFault(template, (lines[-1] if lines else None) or 0, str(error) or type(error).__name__)
 
 
-def _environment(templates: Mapping[str, str], view: DigestView) -> Environment:
+@lru_cache(maxsize=8)
+def _environment(templates: tuple[tuple[str, str], ...]) -> Environment:
+    """Templates compiled: a digest for each recipient, a preview, and each step of folding fill the same ones."""
     environment = Environment(
         loader=DictLoader(dict(templates)),
         autoescape=select_autoescape(("html",)),
@@ -118,18 +128,23 @@ def _environment(templates: Mapping[str, str], view: DigestView) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    year = view.due.year
     environment.filters |= {
         "moment": _show_moment,
-        "short": lambda moment, beside=None: _show_short(moment, beside, year),
+        "short": _show_short,
         "day": show_day,
         "counted": show_count,
         "fill": _fill,
         "plain": _show_plain,
         "isolated": _isolated,
     }
-    environment.globals |= {"local": lambda moment: moment.astimezone(view.zone)}
+    environment.globals |= {"local": _local}
     return environment
+
+
+@pass_context
+def _local(context: Context, moment: datetime) -> datetime:
+    """A moment in the zone of the digest that is being filled in."""
+    return moment.astimezone(context["digest"].zone)
 
 
 def _bytes(text: str) -> int:
@@ -143,11 +158,12 @@ def _sent_bytes(text: str) -> int:
     return (len(plain) + 2 * plain.count(b"=") + 3 * (quoted - plain.count(b"="))) * 76 // 73 + text.count("\n")
 
 
-def _show_short(moment: datetime, beside: datetime | None, year: int) -> str:
+@pass_context
+def _show_short(context: Context, moment: datetime, beside: datetime | None = None) -> str:
     """A moment as short as it can be told: beside another one of the same day, by the clock alone."""
     if beside and moment.date() == beside.date():
         return f"{moment:%H:%M}"
-    return f"{moment:%a %-d %b, %H:%M}" if moment.year == year else f"{moment:%-d %b %Y, %H:%M}"
+    return f"{moment:%a %-d %b, %H:%M}" if moment.year == context["digest"].due.year else f"{moment:%-d %b %Y, %H:%M}"
 
 
 def _isolated(text: str) -> str:
