@@ -18,7 +18,7 @@ from daemon.backtest import backtest as run_backtest
 from daemon.cli_options import AsJson, Config, State, given, match_stored, moment, print_lines, print_recorded
 from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
-from daemon.errors import ClaimwatchError
+from daemon.errors import ClaimwatchError, ConfigError
 from daemon.events import DeliveryDeferred, DeliveryRefused, NoticeDeferred, Recorded
 from daemon.fetching import Failed, Gone
 from daemon.inquiries import Listened
@@ -182,6 +182,8 @@ def check(
     Examples: `claimwatch check`, `claimwatch check --config new-feeds.yaml --no-log`
     """
     settings = load(*given(config, state))
+    if settings.template_problems:
+        raise ConfigError(list(settings.template_problems))
     rules = settings.rules
     counts = {
         "feeds": len(rules.polled_feeds),

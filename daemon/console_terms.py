@@ -12,8 +12,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from daemon.console import counted, err, out
-from daemon.digests import Piece, excerpt, marked
 from daemon.events import ClaimMatched, Evidence
+from daemon.excerpts import Piece, excerpt, marked
 from daemon.explaining import Branch
 from daemon.inquiries import Denial, Explanation, Listened
 from daemon.rules import TermRule

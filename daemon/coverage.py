@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,3 +54,39 @@ class Coverage:
     asleep: tuple[Span, ...]
     gaps: tuple[str, ...]
     recovered: tuple[FeedOutage, ...] = ()
+
+
+# ── for a reader ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+_TURNED_AWAY = re.compile(r"(?:http )?(?:401|403|407|429|451)\b|private address")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Feeds with the same trouble, since the first of them had it. `state` is a word for it: one whose server (or our
+    own guard) turns us away is `blocked`."""
+
+    feeds: tuple[str, ...]
+    state: str
+    since: Moment | None
+    reason: str
+    hint: str
+    more: int = 0
+
+
+def troubles_together(troubles: Iterable[FeedTrouble]) -> tuple[Trouble, ...]:
+    """Those with the same trouble as one: offline, all feeds have one."""
+    groups: dict[tuple[str, str, str], list[FeedTrouble]] = {}
+    for one in troubles:
+        state = "blocked" if one.state == "failing" and _TURNED_AWAY.match(one.reason) else one.state
+        groups.setdefault((state, one.reason, one.hint), []).append(one)
+    return tuple(
+        Trouble(
+            tuple(one.feed for one in alike),
+            state,
+            min((one.since for one in alike if one.since), default=None),
+            reason,
+            hint,
+        )
+        for (state, reason, hint), alike in groups.items()
+    )

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cached_property
-from typing import Literal
 from zoneinfo import ZoneInfo
 
-from daemon.coverage import Coverage
+from daemon.coverage import Coverage, troubles_together
+from daemon.edits import Text, edits
 from daemon.events import Evidence
-from daemon.links import host_of, safe_link
+from daemon.excerpts import Piece, excerpt, marked
+from daemon.links import host_of, names_another_host, safe_link
 from daemon.moments import as_utc
-from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules
+from daemon.pictures import STANCES, DayCount, picture, split
+from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, Stance, one_stance
+from daemon.standings import fell_due, standing
+from daemon.stories import Report, stories
+from daemon.views import ClaimView, DigestView, EditView, ItemView, StoryView, TermView
 
-EXCERPT_CHARACTERS = 320
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}")
 
 
 def digest_id(name: str, recipient: str, due: datetime, *, resent: bool = False, cancelled: int = 0) -> str:
@@ -31,9 +36,6 @@ def digest_id(name: str, recipient: str, due: datetime, *, resent: bool = False,
 def message_id(digest: str, head: str, domain: str) -> str:
     """The Message-ID of a digest: stable over every try, different in every log (the chain's head goes in)."""
     return f"<{hashlib.sha256(f'{digest} {head}'.encode()).hexdigest()[:32]}@{domain}>"
-
-
-# ── what ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -55,89 +57,21 @@ class MatchToTell:
     redacted: bool = False
     retroactive: bool = False
     current: bool = True
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of text, marked where a term met it."""
-
-    text: str
-    marked: bool = False
-
-
-@dataclass(frozen=True)
-class ItemView:
-    """One item under one claim, ready to be shown. `link` is an http(s) address or None."""
-
-    match: int
-    title: tuple[Piece, ...]
-    excerpt: tuple[Piece, ...]
-    link: str | None
-    host: str
-    feed: str
-    when: datetime
-    when_is: Literal["published", "first seen"]
-    terms: tuple[str, ...]
-    lapsed_at: datetime | None
-
-
-@dataclass(frozen=True)
-class ClaimView:
-    """A claim with what came in for it: new items, those that were already there at the feed's first poll, and those
-    that a new or changed term found in what was already here."""
-
-    id: str
-    statement: str
-    article: str
-    made: date
-    due: date | None
-    standing: str
-    news: tuple[ItemView, ...]
-    already_there: tuple[ItemView, ...]
-    retroactive: tuple[ItemView, ...]
-    feeds: int
+    lang: str | None = None
 
     @property
-    def count(self) -> int:
-        return self.came_in + len(self.retroactive)
-
-    @property
-    def came_in(self) -> int:
-        """What a feed brought since the last digest, new or not."""
-        return len(self.news) + len(self.already_there)
+    def when(self) -> datetime:
+        return self.published or self.first_seen
 
 
 @dataclass(frozen=True)
-class DigestView:
-    """All that a template can say. Times are in the digest's zone.
+class Revision:
+    """A matched item that its publisher changed: the text that was told, and the one it has now, since `at`."""
 
-    `still_watching`: it has nothing to tell and is sent to say that the watch goes on; `notes` are lines about the
-    digest itself.
-    """
-
-    name: str
-    id: str
-    due: datetime
-    missed: tuple[datetime, ...]
-    claims: tuple[ClaimView, ...]
-    quiet: tuple[ClaimView, ...]
-    coverage: Coverage
-    zone: ZoneInfo
-    log_position: int
-    head: str
-    matches: tuple[int, ...]
-    resent: bool = False
-    still_watching: bool = False
-    notes: tuple[str, ...] = ()
-
-    @cached_property
-    def items(self) -> int:
-        return sum(claim.count for claim in self.claims)
-
-    @cached_property
-    def retroactive(self) -> int:
-        """How many of them were found in what was already here."""
-        return sum(len(claim.retroactive) for claim in self.claims)
+    match: MatchToTell
+    before: Text
+    after: Text
+    at: datetime
 
 
 def compose(
@@ -154,92 +88,154 @@ def compose(
     resent: bool = False,
     still_watching: bool = False,
     notes: Sequence[str] = (),
+    revisions: Sequence[Revision] = (),
+    counts: Sequence[DayCount] = (),
 ) -> DigestView:
-    """Puts a digest together: per claim the newest items first, the busiest claim first, then the quiet ones."""
+    """Puts a digest together: the busiest claim first, the best attested stories first, then the quiet claims.
+
+    `revisions` are of what this recipient was told, now or before; `counts` those of the last days, by claim.
+    """
     zone = ZoneInfo(digest.timezone)
-    feeds = {feed.id: feed for feed in rules.feeds}
-    by_claim: dict[str, list[MatchToTell]] = {}
-    for match in matches:
-        by_claim.setdefault(match.claim, []).append(match)
-    watched = [claim for claim in rules.watched_claims if not digest.claims or claim.id in digest.claims]
-    views = []
-    for claim in watched:
-        items = [(match, _item_view(match, feeds.get(match.feed), zone)) for match in by_claim.get(claim.id, ())]
-        items.sort(key=lambda pair: (pair[1].when, pair[0].position), reverse=True)
-        views.append(_claim_view(claim, items, due.astimezone(zone).date()))
+    # Midnight of the day after is no day that came: what is due then is told by the digest of that day.
+    since = coverage.since.astimezone(zone).date() if coverage.since else None
+    desk = _Desk({feed.id: feed for feed in rules.feeds}, zone, due.astimezone(zone).date(), since)
+    views = [
+        _claim_view(
+            claim,
+            [match for match in matches if match.claim == claim.id],
+            [one for one in revisions if one.match.claim == claim.id],
+            [one for one in counts if one.claim == claim.id],
+            desk,
+        )
+        for claim in rules.watched_claims
+        if not digest.claims or claim.id in digest.claims
+    ]
+    moved = sorted((one for one in views if one.moved), key=lambda one: (-one.came_in, -one.count, -one.edited))
     return DigestView(
         name=digest.name,
         id=id,
         due=due.astimezone(zone),
         missed=tuple(moment.astimezone(zone) for moment in missed),
-        claims=tuple(sorted((view for view in views if view.count), key=lambda view: (-view.came_in, -view.count))),
-        quiet=tuple(view for view in views if not view.count),
+        claims=tuple(moved),
+        brief=(),
+        quiet=tuple(one for one in views if not one.moved),
+        fell_due=tuple(one for one in views if one.fell_due),
         coverage=coverage,
+        troubles=troubles_together(coverage.troubles),
+        resting=len(rules.feeds) - len(rules.polled_feeds),
         zone=zone,
         log_position=log_position,
         head=head,
         matches=tuple(match.position for match in matches),
+        items=sum(one.count for one in views),
+        stories=sum(one.stories for one in views),
+        retroactive=sum(one.earlier for one in views),
+        edited=sum(one.edited for one in views),
+        moved=len(moved),
+        watched=len(views),
         resent=resent,
         still_watching=still_watching,
         notes=tuple(notes),
     )
 
 
-def _claim_view(claim: ClaimRule, items: Sequence[tuple[MatchToTell, ItemView]], today: date) -> ClaimView:
+@dataclass(frozen=True)
+class _Desk:
+    """What is the same for all that a digest says."""
+
+    feeds: dict[str, FeedRule]
+    zone: ZoneInfo
+    today: date
+    since: date | None
+
+
+def _claim_view(
+    claim: ClaimRule,
+    matches: Sequence[MatchToTell],
+    revisions: Sequence[Revision],
+    counts: Sequence[DayCount],
+    desk: _Desk,
+) -> ClaimView:
+    parts = {
+        "news": [match for match in matches if not match.already_there and not match.retroactive],
+        "already_there": [match for match in matches if match.already_there and not match.retroactive],
+        "retroactive": [match for match in matches if match.retroactive],
+    }
+    told = {name: tuple(_stories(part, desk)) for name, part in parts.items()}
+    sides = [one_stance(match.evidence) for match in matches]
+    changed = tuple(_edits(revisions, desk))
     return ClaimView(
         id=claim.id,
         statement=claim.statement,
         article=claim.article,
         made=claim.made,
         due=claim.due,
-        standing=standing(claim, today),
-        news=tuple(view for match, view in items if not match.already_there and not match.retroactive),
-        already_there=tuple(view for match, view in items if match.already_there and not match.retroactive),
-        retroactive=tuple(view for match, view in items if match.retroactive),
-        feeds=len({match.feed for match, _ in items}),
+        standing=standing(claim, desk.today),
+        overdue=claim.due is not None and claim.due < desk.today,
+        fell_due=fell_due(claim, desk.since, desk.today),
+        news=told["news"],
+        already_there=told["already_there"],
+        retroactive=told["retroactive"],
+        edits=changed,
+        picture=picture(claim.id, counts, desk.today),
+        came_in=len(parts["news"]) + len(parts["already_there"]),
+        earlier=len(parts["retroactive"]),
+        stories=sum(map(len, told.values())),
+        feeds=len({match.feed for match in matches}),
+        sides=", ".join(split(one, sides.count(one)) for one in STANCES if one in sides),
+        edited=len(changed),
     )
 
 
-def standing(claim: ClaimRule, today: date) -> str:
-    """Where a claim stands in time: its age, and what is left until it falls due."""
-    age = (today - claim.made).days
-    if claim.due is None:
-        return f"made {show_day(claim.made)}, {_days(age)} ago" if age > 0 else f"made {show_day(claim.made)}"
-    length, left = (claim.due - claim.made).days, (claim.due - today).days
-    if left > 0 and age >= 0:
-        return f"day {age} of {length}, due {show_day(claim.due)}, in {_days(left)}"
-    if left == 0:
-        return f"due today, {show_day(claim.due)}"
-    if left > 0:
-        return f"made {show_day(claim.made)}, due {show_day(claim.due)}"
-    return f"was due {show_day(claim.due)}, {_days(-left)} ago"
+def _stories(matches: Sequence[MatchToTell], desk: _Desk) -> Iterator[StoryView]:
+    """The stories that these matches tell: those with most independent sources first, then the newest."""
+    by_number = {match.position: match for match in matches}
+    readable = [match for match in matches if not match.redacted]
+    reports = [Report(one.position, one.feed, one.title, one.summary, one.link, one.when) for one in readable]
+    told = [(one.reports, one.sources) for one in stories(reports)]
+    # Of a text that was taken out nobody can say which story it told.
+    told += [((match.position,), 1) for match in matches if match.redacted]
+    told.sort(key=lambda one: (one[1], max((by_number[at].when, at) for at in one[0])), reverse=True)
+    for numbers, sources in told:
+        yield StoryView(tuple(_item_view(by_number[at], desk) for at in numbers), sources)
 
 
-def show_day(day: date) -> str:
-    """A day for a reader: `18 Mar 2025`, which breaks over no line and leaves no doubt about day and month."""
-    return day.strftime("%-d %b %Y")
+def _edits(revisions: Sequence[Revision], desk: _Desk) -> Iterator[EditView]:
+    """The revisions that touch what was matched, the latest first."""
+    for one in sorted(revisions, key=lambda one: (one.at, one.match.position), reverse=True):
+        if found := edits(one.match.evidence, one.before, one.after):
+            item = _item_view(one.match, desk)
+            yield EditView(item, one.at.astimezone(desk.zone), found, one.match.lapsed_at is not None)
 
 
-def _days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
-
-
-def _item_view(match: MatchToTell, feed: FeedRule | None, zone: ZoneInfo) -> ItemView:
+def _item_view(match: MatchToTell, desk: _Desk) -> ItemView:
+    feed = desk.feeds.get(match.feed)
     link = safe_link(match.link, feed.url if feed else "")
-    when = match.published or match.first_seen
+    host = host_of(link)
+    source = (feed.title if feed else "") or match.feed
     title = "(text taken out of the log)" if match.redacted else match.title or "(no title)"
+    terms: dict[tuple[str, Stance], None] = {(evidence.term, evidence.stance): None for evidence in match.evidence}
     return ItemView(
         match=match.position,
         title=tuple(marked(title, 0, len(title), _spans(match, "title") if title == match.title else ())),
         excerpt=tuple(_excerpt(match)),
         link=link,
-        host=host_of(link),
-        feed=(feed.title if feed else "") or match.feed,
-        when=when.astimezone(zone),
+        host=host,
+        deceives=bool(link) and names_another_host(title, host),
+        source_deceives=bool(link) and names_another_host(source, host),
+        feed=source,
+        when=match.when.astimezone(desk.zone),
         when_is="published" if match.published else "first seen",
-        terms=tuple(dict.fromkeys(evidence.term for evidence in match.evidence)),
-        lapsed_at=match.lapsed_at.astimezone(zone) if match.lapsed_at else None,
+        terms=tuple(TermView(text, stance) for text, stance in terms),
+        stance=one_stance(match.evidence),
+        lapsed_at=match.lapsed_at.astimezone(desk.zone) if match.lapsed_at else None,
+        lang=_language(match.lang),
     )
+
+
+def _language(said: str | None) -> str | None:
+    tag = (said or "").strip().replace("_", "-")
+    return tag if _LANGUAGE.fullmatch(tag) else None
 
 
 def _spans(match: MatchToTell, field: str) -> tuple[tuple[int, int], ...]:
@@ -255,51 +251,3 @@ def _excerpt(match: MatchToTell) -> Iterator[Piece]:
         text, spans = match.content, in_content
     if not match.redacted and text != match.title:
         yield from excerpt(text, spans)
-
-
-def excerpt(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[Piece]:
-    """Up to EXCERPT_CHARACTERS of `text` around the first of `spans`, which are in order, with each of them marked."""
-    first = spans[0][0] if spans else 0
-    start = 0
-    if first >= EXCERPT_CHARACTERS * 2 // 3:
-        start = text.rfind(" ", 0, first - EXCERPT_CHARACTERS // 3) + 1
-        # No space within reach (a long address, Chinese): then right before the mark.
-        start = start if first - start < EXCERPT_CHARACTERS * 2 // 3 else first - EXCERPT_CHARACTERS // 3
-    end = len(text)
-    if end - start > EXCERPT_CHARACTERS:
-        cut = text.rfind(" ", start, start + EXCERPT_CHARACTERS)
-        end = cut if cut > start else start + EXCERPT_CHARACTERS
-    if start:
-        yield Piece("… ")
-    yield from marked(text, start, end, spans)
-    if end < len(text):
-        yield Piece(" …")
-
-
-def marked(text: str, start: int, end: int, spans: Iterable[tuple[int, int]]) -> Iterator[Piece]:
-    """The characters `[start, end)` of `text`, with those of its spans marked that lie within."""
-    at = start
-    for first, last in _joined(text, spans):
-        if first < at or last > end:
-            continue
-        if first > at:
-            yield Piece(_on_one_line(text[at:first]))
-        yield Piece(text[first:last], marked=True)
-        at = last
-    if at < end:
-        yield Piece(_on_one_line(text[at:end]))
-
-
-def _joined(text: str, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Spans with nothing but one space between them as one: a marked phrase reads as a phrase."""
-    joined: list[tuple[int, int]] = []
-    for first, last in spans:
-        if joined and text[joined[-1][1] : first] == " ":
-            joined[-1] = (joined[-1][0], last)
-        else:
-            joined.append((first, last))
-    yield from joined
-
-
-def _on_one_line(text: str) -> str:
-    return text.replace("\n", " ")

@@ -267,7 +267,7 @@ class DigestPrepared:
 
     `message` is the RFC 5322 message without its `To:` line, deflated, in base64; `missed` are the due times before
     `due` that this digest answers too; `head` is the chain's head up to `log_position`, all that the digest knew.
-    `template_error` is why a user's template could not be used, where the shipped one stood in for it.
+    `template_faults` say which of the user's templates failed; the shipped ones were used instead.
     """
 
     kind: ClassVar[str] = "digest_prepared"
@@ -283,7 +283,7 @@ class DigestPrepared:
     subject: str
     message: str
     resent: bool = False
-    template_error: str = ""
+    template_faults: tuple[str, ...] = ()
 
 
 @_kind

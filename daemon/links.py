@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from urllib.parse import urljoin, urlsplit
 
 import idna
+
+# What a reader takes for a host: names joined by dots, the last one of letters. "3.5" and "e.g." are none.
+_HOSTLIKE = re.compile(r"(?<![\w@.-])(?:[^\W_](?:[\w-]{0,62})\.)+[^\W\d_]{2,24}(?![\w-])")
 
 
 def safe_link(link: str | None, feed_url: str) -> str | None:
@@ -33,3 +38,12 @@ def host_of(link: str | None) -> str:
 def ascii_host(host: str) -> str:
     """A host's name as DNS and mail carry it (UTS 46). Raises idna.IDNAError, a UnicodeError, where it has none."""
     return host if host.isascii() else idna.encode(host, uts46=True).decode()
+
+
+def names_another_host(text: str, host: str) -> bool:
+    """Whether a text reads as if it led to another host than `host`: "mybank.example" over a link to elsewhere."""
+    for found in _HOSTLIKE.findall(unicodedata.normalize("NFKC", text)):
+        named = host_of(f"https://{found.casefold()}/").removeprefix("www.")
+        if named != host.removeprefix("www.") and not host.endswith(f".{named}"):
+            return True
+    return False

@@ -108,7 +108,7 @@ def _put_digest(
         matches=matches,
         message_id=message_id,
         subject=prepared.subject if prepared else "",
-        template_error=prepared.template_error if prepared else "",
+        template_error="; ".join(prepared.template_faults) if prepared else "",
     )
     if prepared is None or not prepared.resent:
         update_rows(connection, _subscription, {"digest": event.name, "recipient": event.recipient}, last_due=due)

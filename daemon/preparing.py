@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from daemon import queries
 from daemon.cancelling import cancel_outdated
 from daemon.covering import coverage, longest_silence
 from daemon.databases import Connection
-from daemon.digests import DigestView, MatchToTell, compose, digest_id, message_id
+from daemon.digests import MatchToTell, compose, digest_id, message_id
 from daemon.duetimes import (
     STILL_WATCHING_DAYS,
     alert_due,
@@ -41,6 +42,7 @@ from daemon.events import (
     RulesChanged,
 )
 from daemon.headers import SENDER_NAME
+from daemon.hindsight import found_by_day, revised_since
 from daemon.mailing import Carrier
 from daemon.notices import Operator
 from daemon.projections import record
@@ -49,6 +51,7 @@ from daemon.recipients import cancelled_for, last_told, told_since
 from daemon.rendering import Rendered, pack, render, to_message
 from daemon.rules import DigestRule
 from daemon.service import Watch
+from daemon.views import DigestView
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +125,7 @@ def preview(watch: Watch, post: Post, name: str) -> tuple[DigestView, Rendered]:
         standing = (one for one in queries.subscriptions(connection) if one.digest == name)
         one = next(standing, Subscription(name, rule.recipients[0], 0, now, None))
         view = _compose(connection, watch, rule, one, now, (), _untold(connection, watch, rule, one), now)
-    return view, _render(view, post)[0]
+    return view, _render(view, post)
 
 
 def resend(watch: Watch, post: Post, name: str, recipient: str, since: datetime | None) -> list[Recorded]:
@@ -187,7 +190,7 @@ def _prepare(
             return []
         view = _compose(connection, watch, rule, one, due, missed, matches, now)
         event: Event
-        if not matches and rule.when_empty == "skip" and not view.still_watching:
+        if view.empty and rule.when_empty == "skip" and not view.still_watching:
             covered = coverage(connection, one.answered, now, longest_silence(watch.rules))
             event = DigestSkipped(rule.name, one.recipient, due, tuple(missed), covered)
         else:
@@ -226,15 +229,11 @@ def _compose(
     resent: bool = False,
 ) -> DigestView:
     head = head_of(connection)
+    claims, zone = watch.rules.claims_of(rule), ZoneInfo(rule.timezone)
     # Since they were last told: what befell the watch on days that were skipped is told as well.
     told = None if resent else last_told(connection, rule.name, one.recipient, one.since_position)
-    still_watching = (
-        not (matches or resent)
-        and rule.when_empty == "skip"
-        and says_still_watching(rule, told.due if told else one.since, due)
-    )
     cancelled = cancelled_for(connection, rule.name, one.recipient, due)
-    return compose(
+    view = compose(
         watch.rules,
         rule,
         id=digest_id(rule.name, one.recipient, due, resent=resent, cancelled=cancelled),
@@ -245,9 +244,16 @@ def _compose(
         log_position=head.position,
         head=head.chain,
         resent=resent,
-        still_watching=still_watching,
-        notes=() if resent else tuple(_notes(rule, due, _told_lately(connection, rule, one, now), still_watching)),
+        revisions=() if resent else revised_since(connection, rule.name, one.recipient, claims, matches),
+        counts=found_by_day(connection, claims, due.astimezone(zone).date(), zone),
     )
+    if resent:
+        return view
+    still_watching = (
+        view.empty and rule.when_empty == "skip" and says_still_watching(rule, told.due if told else one.since, due)
+    )
+    notes = tuple(_notes(rule, due, _told_lately(connection, rule, one, now), still_watching))
+    return replace(view, still_watching=still_watching, notes=notes)
 
 
 def _notes(rule: DigestRule, due: datetime, told: Sequence[datetime], still_watching: bool) -> Iterator[str]:
@@ -260,7 +266,7 @@ def _notes(rule: DigestRule, due: datetime, told: Sequence[datetime], still_watc
 
 def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> DigestPrepared:
     identity = message_id(view.id, view.head, post.domain)
-    rendered, template_error = _render(view, post)
+    rendered = _render(view, post)
     message = to_message(
         rendered,
         sender=post.sender,
@@ -283,25 +289,13 @@ def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> Di
         subject=rendered.subject,
         message=pack(message),
         resent=view.resent,
-        template_error=template_error,
+        template_faults=tuple(map(str, rendered.faults)),
     )
 
 
-def _render(view: DigestView, post: Post) -> tuple[Rendered, str]:
-    """By the user's templates, or by the shipped ones where those fail: a slip in a template must not cost a digest.
-
-    With it comes what is wrong with the user's, for the operator to hear.
-    """
-    try:
-        return render(view, post.templates), ""
-    except Exception as error:  # noqa: BLE001 - a user's template may do anything
-        slip = template_slip(error)
-        logger.error("action=template_failed %s; the shipped templates are used instead", slip)
-        return render(view, post.shipped_templates), slip
-
-
-def template_slip(error: Exception) -> str:
-    """What is wrong with a user's template, with its place."""
-    line = getattr(error, "lineno", None)
-    place = f"{getattr(error, 'name', None) or 'alerts/'}" + (f", line {line}" if line else "")
-    return f"{place}: {error}"
+def _render(view: DigestView, post: Post) -> Rendered:
+    """By the user's templates, or by the shipped one where one fails: a slip in a template must not cost a digest."""
+    rendered = render(view, post.templates, post.shipped_templates)
+    for fault in rendered.faults:
+        logger.error("action=template_failed %s; the shipped template is used instead", fault)
+    return rendered

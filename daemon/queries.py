@@ -140,7 +140,7 @@ def untold_matches(
 
     `only_news`: without what was already there at a feed's first poll, and what was found in history.
     """
-    return _to_tell(connection, _untold(digest, recipient, claims, after_position, only_news=only_news))
+    return to_tell(connection, _untold(digest, recipient, claims, after_position, only_news=only_news))
 
 
 def untold_since(
@@ -186,7 +186,7 @@ def matches_since(
         condition &= _match.c.claim.in_(claims)
     if since:
         condition &= _match.c.at >= timestamp(since)
-    return _to_tell(connection, condition)
+    return to_tell(connection, condition)
 
 
 def match_state(connection: Connection, match: int) -> tuple[datetime | None, bool]:
@@ -200,7 +200,8 @@ def match_of(connection: Connection, claim: str, item: str) -> int | None:
     return connection.scalar(select(func.max(_match.c.position)).where(_match.c.claim == claim, _match.c.item == item))
 
 
-def _to_tell(connection: Connection, condition: Any) -> list[MatchToTell]:
+def to_tell(connection: Connection, condition: Any) -> list[MatchToTell]:
+    """The matches for which a condition on `match` and `item` holds, oldest first."""
     query = (
         select(_match, _item.c.first_seen, _item.c.redacted)
         .join(_item, _item.c.id == _match.c.item)
@@ -228,6 +229,7 @@ def _match_to_tell(connection: Connection, row: Row[Any]) -> MatchToTell:
         current=row.current,
         lapsed_at=moment_or_none(row.lapsed_at),
         redacted=row.redacted,
+        lang=text.lang,
     )
 
 

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from daemon.claims import ClaimKind
 
 Stance = Literal["supports", "contradicts", "mentions"]
 WhenEmpty = Literal["skip", "send"]
 StillWatching = Literal["weekly", "never"]
+
+
+class HasStance(Protocol):
+    """A term, or what it met."""
+
+    @property
+    def stance(self) -> Stance: ...
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,12 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return vars(value)
     raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def one_stance(evidence: Iterable[HasStance]) -> Stance:
+    """The side on which all that fired comes down: what speaks for both sides, or for none, mentions."""
+    sides = {one.stance for one in evidence} - {"mentions"}
+    return sides.pop() if len(sides) == 1 else "mentions"
 
 
 def recipient_id(address: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from daemon.feedsfile import (
 from daemon.fields import is_key, name_and_address
 from daemon.headers import SENDER_NAME
 from daemon.notices import Operator
+from daemon.rendering import template_faults
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.soundness import everywhere_in
 from daemon.watchterms import check_terms, notes_on_terms
@@ -106,6 +107,7 @@ class Settings:
     feed_secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     secret_files: tuple[Path, ...] = ()
     operator: Operator | None = None
+    template_problems: tuple[Problem, ...] = ()
 
 
 def load(config: Path | None = None, state: Path | None = None) -> Settings:
@@ -127,6 +129,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
     mail = _mail(file, entries.mail, path.parent, state)
     secrets = feed_secrets(file, entries.feeds, path.parent)
     templates, template_files = load_templates(path.parent / "alerts")
+    shipped_templates = load_templates(shipped("alerts"))[0]
     raise_problems(file, *seed_files, *template_files)
     addresses = {recipient_id(address): address for entry in entries.digests.values() for address in _to(entry)}
     claims = {claim.id: (claim, seed) for seed in seeds for claim in seed.claims}
@@ -147,7 +150,8 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         secret_files=secret_files(entries, path.parent),
         operator=_operator(entries),
         templates=templates,
-        shipped_templates=load_templates(shipped("alerts"))[0],
+        shipped_templates=shipped_templates,
+        template_problems=tuple(_template_problems(path.parent / "alerts", templates, shipped_templates)),
         seeds=seeds,
         unwatched=_unwatched(entries, seeds, path.parent / "seeds"),
         term_notes=notes_on_terms(file),
@@ -197,6 +201,15 @@ def load_templates(folder: Path) -> tuple[dict[str, str], list[YamlFile]]:
             unreadable.append(YamlFile(str(own), []))
             unreadable[-1].problem((), f"can't be read: {error}", "Save it as UTF-8.")
     return templates, unreadable
+
+
+def _template_problems(
+    folder: Path, templates: Mapping[str, str], shipped_templates: Mapping[str, str]
+) -> Iterator[Problem]:
+    """What is wrong with the user's own templates. No reason to stand still: the shipped ones stand in for them."""
+    for fault in template_faults(templates, shipped_templates):
+        hint = "Mend it, or take the file away; until then the shipped template is used."
+        yield Problem(str(folder / fault.template), fault.line, 1 if fault.line else 0, fault.message, hint)
 
 
 def shipped(name: str) -> Path:

@@ -18,9 +18,9 @@ from daemon.errors import StreamConflict
 from daemon.events import NewEvent, NoticeDeferred, NoticePrepared, NoticeSent, Recorded
 from daemon.mailing import Accepted, Handover, Refused
 from daemon.notices import Key, Look, NoticeView, compose_notice, next_notice
-from daemon.preparing import Post, template_slip
+from daemon.preparing import Post
 from daemon.projections import record
-from daemon.rendering import Rendered, pack, render_notice, to_message, unpack
+from daemon.rendering import Rendered, fault_of, pack, render_notice, to_message, unpack
 from daemon.rules import canonical_json, recipient_id
 from daemon.service import Watch, beside_the_loop
 from daemon.troubles import digests_of_recipients, look, told_before
@@ -113,7 +113,7 @@ def _render(view: NoticeView, post: Post) -> Rendered:
     try:
         return render_notice(view, post.templates)
     except Exception as error:  # noqa: BLE001 - a user's template may do anything
-        slip = template_slip(error)
+        slip = str(fault_of("notice.txt", error))
         logger.error("action=template_failed %s; the shipped template is used instead", slip)
         return render_notice(replace(view, template_error=slip), post.shipped_templates)
 

@@ -213,7 +213,7 @@ def test_the_digest_stands_on_the_screen_as_it_was_mailed(shown: Shown) -> None:
     assert text.startswith("Subject: 2 claims moved: crew exchange (4), ferry line (3)\n\nweekly digest, 9 Mar 2025")
     assert "4 items from 3 feeds" in text
     assert "3 items from 3 feeds" in text
-    assert "day 8 of 14, due 15 Mar 2025, in 6 days" in text
+    assert "day 8 of 14, due in 6 days (15 Mar 2025)" in text
     assert max(map(len, text.splitlines())) <= 80
 
 

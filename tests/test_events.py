@@ -270,7 +270,7 @@ REQUIRED = [
     for kind, event_type in sorted(EVENT_TYPES.items())
     for name in names_of(event_type)
     if name
-    not in ("already_there", "changed_at", "document_sha256", "rematch", "resent", "retroactive", "template_error")
+    not in ("already_there", "changed_at", "document_sha256", "rematch", "resent", "retroactive", "template_faults")
 ]
 
 

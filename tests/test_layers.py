@@ -22,6 +22,7 @@ parsing
 parser_child
 ── shell: touches the world
 inquiries covering
+hindsight
 mailing knowledge queries troubles
 recipients storeditems
 comparison smtp
@@ -39,10 +40,12 @@ children lexicon_child
 shortfalls
 explaining unheard
 rematching rendering trials
-decisions
+decisions folding proofs
 matching digests notation
-stories
+stories views
 independence
+edits pictures
+standings excerpts
 soundness indexing
 compiling
 searching
@@ -71,7 +74,7 @@ ONLY_IN = {
     "sqlmodel": {"eventlog", "tables"},
     "sqlalchemy": {
         *("databases", "eventlog", "chain", "rows", "projections", "mailprojections", "comparison", "knowledge"),
-        *("queries", "recipients", "troubles", "storeditems", "noticerows"),
+        *("queries", "hindsight", "recipients", "troubles", "storeditems", "noticerows"),
     },
     "yaml": {"yamlfiles"},
     "typer": {

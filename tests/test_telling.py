@@ -350,7 +350,7 @@ def test_a_template_that_fails_is_told_and_when_it_works_again(ready: Watch, tmp
     come_in(ready, "Energy strike pause agreed")
     (prepared,) = prepare_now(ready, broken, "daily")
     assert isinstance(prepared.event, DigestPrepared)
-    assert prepared.event.template_error.startswith("digest.txt, line 2: ")
+    assert prepared.event.template_faults[0].startswith("alerts/digest.txt, line 2: ")
     assert tell(ready, sound) == ["notice_sent"]
     assert "1 digest whose template fails" in last_text(hand)
     assert "digest.txt, line 2: Expected an expression" in last_text(hand)

@@ -1,0 +1,141 @@
+"""What a digest leaves out where there is no room for all of it: the least important, and always told as left out.
+
+Stories are ranked in rounds: the first one of each claim, the busiest claim first, then the second one of each. So what
+is left out is what fewest sources tell and what is oldest, and no claim takes the room of all others. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+from daemon.coverage import Coverage, Trouble
+from daemon.views import ClaimView, DigestView, More, StoryView
+
+T = TypeVar("T")
+MOST_OTHERS = 8
+"""Of a story's items besides the first, how many are shown where not all stories are."""
+SHORTER_LISTS = (60, 20, 6, 0)
+MOST_RANKED = 5_000
+
+
+def fitting(view: DigestView, fits: Callable[[DigestView], bool]) -> DigestView:
+    """The digest with as much in it as `fits` allows; with as little as there can be, where nothing fits."""
+    if fits(view):
+        return view
+    whole = min(sum(len(list(_sections(claim))) for claim in view.claims), MOST_RANKED)
+    for most in (None, *SHORTER_LISTS):
+        # Long lists may not take the room of all stories: those come first where they are short enough for one of each.
+        if not fits(fold(view, min(whole, len(view.claims)) if most else 0, most)):
+            continue
+        least, too_many = (min(whole, len(view.claims)) if most else 0), whole + 1
+        # By leaps upwards first: a page holds some dozens of stories, of however many thousand.
+        while (leap := 2 * least + 8) < too_many and fits(fold(view, leap, most)):
+            least = leap
+        too_many = min(too_many, leap)
+        while too_many - least > 1:
+            middle = (least + too_many) // 2
+            least, too_many = (middle, too_many) if fits(fold(view, middle, most)) else (least, middle)
+        return fold(view, least, most)
+    return fold(view, 0, 0)
+
+
+def fold(view: DigestView, stories: int, longest: int | None) -> DigestView:
+    """The digest with so many stories (and edits) in all, and no list longer than `longest`."""
+    kept = [Counter[str]() for _ in view.claims]
+    for at, section in _ranked(view, stories):
+        kept[at][section] += 1
+    claims = [_fold_claim(claim, counts) for claim, counts in zip(view.claims, kept, strict=True)]
+    shown = [claim for claim, counts in zip(claims, kept, strict=True) if counts]
+    brief = [claim for claim, counts in zip(claims, kept, strict=True) if not counts]
+    return replace(
+        view,
+        claims=tuple(shown),
+        brief=_first(brief, longest),
+        quiet=_first(view.quiet, longest),
+        missed=_first(view.missed, longest),
+        troubles=tuple(_fold_trouble(one, longest) for one in _first(view.troubles, longest)),
+        coverage=_fold_coverage(view.coverage, longest),
+        fell_due=_first(view.fell_due, longest),
+        more=More(
+            claims=_left(brief, longest),
+            quiet=_left(view.quiet, longest),
+            missed=_left(view.missed, longest),
+            troubles=_left(view.troubles, longest),
+            recovered=_left(view.coverage.recovered, longest),
+            asleep=_left(view.coverage.asleep, longest),
+            gaps=_left(view.coverage.gaps, longest),
+        ),
+    )
+
+
+def _sections(claim: ClaimView) -> Iterator[str]:
+    """What a claim tells, one name of its section each, in order of importance: its first story, then what was changed
+    of what its reader believes."""
+    yield from ["news"] * len(claim.news[:1])
+    yield from ["edits"] * len(claim.edits)
+    yield from ["news"] * len(claim.news[1:])
+    yield from ["already_there"] * len(claim.already_there)
+    yield from ["retroactive"] * len(claim.retroactive)
+
+
+def _ranked(view: DigestView, most: int) -> Iterator[tuple[int, str]]:
+    """The first `most` of all that the claims tell, in rounds."""
+    waiting = [(at, _sections(claim)) for at, claim in enumerate(view.claims)]
+    while waiting and most > 0:
+        still = []
+        for at, sections in waiting:
+            section = next(sections, None)
+            if section is None:
+                continue
+            if most <= 0:
+                return
+            yield at, section
+            most -= 1
+            still.append((at, sections))
+        waiting = still
+
+
+def _fold_claim(claim: ClaimView, kept: Counter[str]) -> ClaimView:
+    news, there, earlier = kept["news"], kept["already_there"], kept["retroactive"]
+    left = (*claim.news[news:], *claim.already_there[there:], *claim.retroactive[earlier:])
+    return replace(
+        claim,
+        news=tuple(map(_fold_story, claim.news[:news])),
+        already_there=tuple(map(_fold_story, claim.already_there[:there])),
+        retroactive=tuple(map(_fold_story, claim.retroactive[:earlier])),
+        edits=claim.edits[: kept["edits"]],
+        more=More(
+            stories=len(left),
+            items=sum(one.count for one in left),
+            edits=len(claim.edits[kept["edits"] :]),
+        ),
+    )
+
+
+def _fold_story(story: StoryView) -> StoryView:
+    items = story.items[: 1 + MOST_OTHERS]
+    return replace(story, items=items, more=story.count - len(items))
+
+
+def _fold_trouble(trouble: Trouble, longest: int | None) -> Trouble:
+    return replace(trouble, feeds=_first(trouble.feeds, longest), more=_left(trouble.feeds, longest))
+
+
+def _fold_coverage(coverage: Coverage, longest: int | None) -> Coverage:
+    return replace(
+        coverage,
+        recovered=_first(coverage.recovered, longest),
+        asleep=_first(coverage.asleep, longest),
+        gaps=_first(coverage.gaps, longest),
+    )
+
+
+def _first(these: list[T] | tuple[T, ...], most: int | None) -> tuple[T, ...]:
+    return tuple(these[:most])
+
+
+def _left(these: list[T] | tuple[T, ...], most: int | None) -> int:
+    return 0 if most is None else max(0, len(these) - most)

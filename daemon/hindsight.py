@@ -1,0 +1,100 @@
+"""What a digest asks of the log besides its matches: what was changed since of what was told, and the last days."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, func, select
+
+from daemon.decisions import FUTURE_TOLERANCE
+from daemon.digests import MatchToTell, Revision
+from daemon.eventlog import read
+from daemon.events import ItemRevised, ItemSeen
+from daemon.moments import parse_timestamp, timestamp
+from daemon.pictures import DAYS, DayCount
+from daemon.queries import to_tell
+from daemon.rules import Stance
+from daemon.tables import DeliveryRow, DigestMatchRow, DigestRow, ItemRow, MatchRow, RevisionRow, table_of
+
+_item, _match, _text = map(table_of, (ItemRow, MatchRow, RevisionRow))
+_digest, _digest_match, _delivery = map(table_of, (DigestRow, DigestMatchRow, DeliveryRow))
+
+
+def found_by_day(connection: Connection, claims: Sequence[str], today: date, zone: ZoneInfo) -> list[DayCount]:
+    """How many items each claim got on each of the last days, by their own date, else by when they were first seen."""
+    when = func.coalesce(_item.c.published, _item.c.first_seen)
+    since = datetime.combine(today - timedelta(days=DAYS - 1), time(), zone)
+    # A quotation mark within a string is written \" there, so only the key itself can read like this.
+    sides = [_match.c.evidence.like(f'%"stance": "{side}"%') for side in ("supports", "contradicts")]
+    standing = _match.c.claim.in_(claims) & _match.c.current & _match.c.lapsed_at.is_(None)
+    # No match is older than its item's date but for what publishers date ahead; this spares looking at most items.
+    lately = _match.c.at >= timestamp(since - FUTURE_TOLERANCE)
+    query = (
+        select(_match.c.claim, when, *sides)
+        .join(_item, _item.c.id == _match.c.item)
+        .where(standing, lately, when >= timestamp(since))
+    )
+    counts: Counter[tuple[str, date, Stance]] = Counter()
+    for claim, moment, supports, contradicts in connection.execute(query):
+        stance: Stance = "mentions" if supports == contradicts else "supports" if supports else "contradicts"
+        counts[claim, parse_timestamp(moment).astimezone(zone).date(), stance] += 1
+    return [DayCount(*key, count) for key, count in sorted(counts.items())]
+
+
+def revised_since(
+    connection: Connection, digest: str, recipient: str, claims: Sequence[str], telling: Sequence[MatchToTell]
+) -> list[Revision]:
+    """Matches of items that their publishers changed: those that this recipient was told of by that digest, changed
+    since the last one, by the text that stood then; and those `telling` now, by the text that they were made on."""
+    since = _last_told(connection, digest, recipient)
+    changed = (_item.c.text_position > _item.c.position) & ~_item.c.redacted & _match.c.claim.in_(claims)
+    lately = _item.c.id.in_(select(_text.c.item).where(_text.c.position > since))
+    held = select(_digest_match.c.match).where(_digest_match.c.name == digest, _digest_match.c.recipient == recipient)
+    told = changed & lately & _match.c.current & _match.c.position.in_(held)
+    found = [
+        revision for match in to_tell(connection, told) for revision in _revision(connection, match, known_up_to=since)
+    ]
+    if telling:
+        there = {match.position for match in telling}
+        fresh = select(_match.c.position).join(_item, _item.c.id == _match.c.item)
+        fresh = fresh.where(changed, _match.c.position.between(min(there), max(there)))
+        revised = there.intersection(connection.scalars(fresh)) - {one.match.position for one in found}
+        for match in telling:
+            if match.position in revised:
+                found += _revision(connection, match, known_up_to=match.position)
+    return found
+
+
+def _last_told(connection: Connection, digest: str, recipient: str) -> int:
+    """The position of the last digest of that name that this recipient has or is about to get; 0 for none."""
+    query = (
+        select(func.max(_digest.c.position))
+        .join(_delivery, _delivery.c.digest == _digest.c.id)
+        .where(_digest.c.name == digest, _digest.c.recipient == recipient, ~_digest.c.resent)
+        .where(_delivery.c.state.not_in(("refused", "cancelled")))
+    )
+    return connection.scalar(query) or 0
+
+
+def _revision(connection: Connection, match: MatchToTell, *, known_up_to: int) -> Iterator[Revision]:
+    """What became of an item's text after a position: nothing, where the text of that time is the present one."""
+    row = connection.execute(
+        select(_item.c.id, _item.c.text_position)
+        .join(_match, _match.c.item == _item.c.id)
+        .where(_match.c.position == match.position)
+    ).one()
+    stood = select(func.max(_text.c.position)).where(_text.c.item == row.id, _text.c.position <= known_up_to)
+    stood_at = connection.scalar(stood)
+    if stood_at is None or stood_at == row.text_position:
+        return
+    before, after = (next(read(connection, after=at - 1, upto=at)) for at in (stood_at, row.text_position))
+    if isinstance(before.event, ItemSeen | ItemRevised) and isinstance(after.event, ItemSeen | ItemRevised):
+        again = select(_match.c.position).where(
+            _match.c.item == row.id, _match.c.claim == match.claim, _match.c.current, _match.c.lapsed_at.is_(None)
+        )
+        bears = connection.scalar(again.limit(1)) is not None
+        yield Revision(replace(match, lapsed_at=None) if bears else match, before.event, after.event, after.at)
