@@ -8,11 +8,12 @@ COVERAGE ?=
 LABELS ?=
 CONFIG ?= feeds.yaml
 WRONG ?=
+LOOK_TOOLS := axe-core@4.14.1 html-validate@11.21.1 @jsx-email/doiuse-email@1.0.4
 MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
-.PHONY: help run demo schemas test lint format pytest test-pg test-mail coverage test-kill test-slow test-corpus test-package \
-	bench bench-hostile bench-matching bench-backfill bench-stories score picture clean
+.PHONY: help run demo schemas test lint format pytest test-pg test-mail test-look coverage test-kill test-slow test-corpus \
+	test-package bench bench-hostile bench-matching bench-backfill bench-stories score picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,7 +37,7 @@ format: $(VENV)/.dev ## put the code into its one form
 
 pytest: $(VENV)/.dev ## the tests of the default run (COVERAGE=yes measures them; it costs a minute and a half)
 	$(if $(MEASURED),$(BIN)/coverage erase)
-	$(BIN)/pytest -n auto $(MEASURED) -m "not slow and not postgresql and not mail"
+	$(BIN)/pytest -n auto $(MEASURED) -m "not slow and not postgresql and not mail and not look"
 
 test-pg: $(VENV)/.dev ## what runs on PostgreSQL, in a private cluster (as root, installs Debian's postgresql-15 if missing)
 	$(BIN)/python -m tests.cluster -- $(BIN)/pytest -n auto $(MEASURED) -m "postgresql and not slow"
@@ -55,6 +56,10 @@ test-slow: $(VENV)/.dev ## the matcher held against a slow, obvious one in ten t
 
 test-corpus: $(VENV)/.dev ## all snapshots of the shared corpus, where it is there (a few minutes)
 	$(BIN)/pytest -m slow tests/test_corpus.py tests/test_items.py
+
+test-look: $(VENV)/.dev $(VENV)/.look ## digests in a real browser and by linters (installs Debian's chromium if missing; needs npm)
+	docs/picture.sh --install
+	CLAIMWATCH_LOOK_TOOLS=$(CURDIR)/$(VENV)/look/node_modules $(BIN)/pytest -n auto -m look tests/test_look.py
 
 test-package: $(VENV)/.dev ## wheel, sdist and checkout installed by pip into empty environments (needs a package index)
 	$(BIN)/pytest -m slow tests/test_package.py
@@ -101,6 +106,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.look: Makefile | $(VENV)/bin/python
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(VENV)/look $(LOOK_TOOLS)
+	@touch $@
 
 clean: ## take away what make made
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache build dist

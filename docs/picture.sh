@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # docs/digest.png: the HTML of the demo's last digest, as a real browser draws it. `make picture` calls this.
 #   docs/picture.sh CLAIMWATCH PNG
+#   docs/picture.sh --install        the browser alone, if it is missing: for `make test-look`
 set -euo pipefail
-claimwatch=$1 png=$2
 
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)
@@ -17,6 +17,8 @@ if [ ${#missing[@]} -gt 0 ]; then
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+[ "$1" != --install ] || exit 0
+claimwatch=$1 png=$2
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 "$claimwatch" demo "$scratch/demo" >/dev/null 2>&1
