@@ -155,6 +155,10 @@ _ASIDES = (
 )
 
 
+def _name(chance: random.Random) -> str:
+    return "".join(chance.choice("bdfgklmnprstv") + chance.choice("aeiou") for _ in range(3)).capitalize()
+
+
 def heavy() -> DigestView:
     """Two hundred matches: stories that many feeds tell, some that one feed tells, and what feeds do to a page."""
     chance = random.Random(1)
@@ -174,14 +178,23 @@ def heavy() -> DigestView:
         first, second, word = _WHAT[claim]
         says = chance.choice(_SAYS)
         what = chance.choice((first, second))
-        title = f"{chance.choice(_WHO)} {says} {what} {chance.choice(_WHERE)} {chance.choice(_WHEN)}"
+        # Names that no other story has, as news has them: by its standing phrases alone, all would be one story.
+        town, person, ship = (_name(chance) for _ in range(3))
+        who, where, when = chance.choice(_WHO), chance.choice(_WHERE), chance.choice(_WHEN)
         stance: Stance = {"denies that": "contradicts", "doubts that": "contradicts", "confirms that": "supports"}.get(
             says, "mentions"
         )  # type: ignore[assignment]
-        met = word if word in title else what.split()[1]
-        asides = " ".join(chance.sample(_ASIDES, 2))
+        met = word if word in what else what.split()[1]
         hours = chance.uniform(0.5, 23)
-        for feed in chance.sample(latin, chance.choice((1, 1, 1, 2, 4))):
+        tellings = (
+            f"{who} of {town} {says} {what} {where}, {person} present",
+            f"{person} on the {ship} at {town}: {what} {when}",
+            f"{town} hears {person}: {what}, {ship} waits",
+            f"“{ship}” of {town}, {person}: {what} {where} {when}",
+        )
+        several = chance.choice((1, 1, 1, 2, 4))
+        for feed, title in zip(chance.sample(latin, several), chance.sample(tellings, several), strict=True):
+            asides = " ".join(chance.sample(_ASIDES, 2))
             hours = max(0.1, hours - chance.uniform(0, 0.5))
             matches.append(
                 _told(
