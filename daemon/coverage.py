@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 from daemon.moments import Moment
@@ -59,12 +60,14 @@ class Coverage:
 # ── for a reader ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 _TURNED_AWAY = re.compile(r"(?:http )?(?:401|403|407|429|451)\b|private address")
+TOGETHER = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Feeds with the same trouble, since the first of them had it. `state` is a word for it: one whose server (or our
-    own guard) turns us away is `blocked`."""
+    """Feeds with the same trouble: `since` the first of them had it, and since `latest` the last one, where that was
+    more than an hour later. `state` is a word for it: one whose server (or our own guard) turns us away is `blocked`.
+    """
 
     feeds: tuple[str, ...]
     state: str
@@ -72,6 +75,7 @@ class Trouble:
     reason: str
     hint: str
     more: int = 0
+    latest: Moment | None = None
 
 
 def troubles_together(troubles: Iterable[FeedTrouble]) -> tuple[Trouble, ...]:
@@ -80,13 +84,11 @@ def troubles_together(troubles: Iterable[FeedTrouble]) -> tuple[Trouble, ...]:
     for one in troubles:
         state = "blocked" if one.state == "failing" and _TURNED_AWAY.match(one.reason) else one.state
         groups.setdefault((state, one.reason, one.hint), []).append(one)
-    return tuple(
-        Trouble(
-            tuple(one.feed for one in alike),
-            state,
-            min((one.since for one in alike if one.since), default=None),
-            reason,
-            hint,
-        )
-        for (state, reason, hint), alike in groups.items()
-    )
+    return tuple(_trouble(*kind, alike) for kind, alike in groups.items())
+
+
+def _trouble(state: str, reason: str, hint: str, alike: list[FeedTrouble]) -> Trouble:
+    moments = sorted(one.since for one in alike if one.since)
+    first, last = (moments[0], moments[-1]) if moments else (None, None)
+    apart = first and last and last - first > TOGETHER
+    return Trouble(tuple(one.feed for one in alike), state, first, reason, hint, latest=last if apart else None)

@@ -10,12 +10,13 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from daemon.coverage import Coverage, FeedOutage, FeedTrouble, Span
 from daemon.digests import MatchToTell, Revision, compose, digest_id
 from daemon.events import Evidence, ItemRevised
 from daemon.pictures import DayCount
-from daemon.rules import ClaimRule, FeedRule, Rules, Stance, TermRule
+from daemon.rules import ClaimRule, FeedRule, Rules, Stance, TermRule, one_stance
 from daemon.views import DigestView
 from tests.support import RECIPIENT, digest
 
@@ -84,13 +85,14 @@ def _told(
 
 
 def _counts(**totals: int) -> list[DayCount]:
-    """Thirty days of a claim, by chance but always the same; a keyword is a claim's id and about how much it got."""
+    """What came in before the matches that are told, by chance but always the same; a keyword is a claim's id and about
+    how much it got."""
     chance = random.Random(20250320)
     sides: tuple[Stance, ...] = ("supports", "contradicts", "mentions")
     return [
         DayCount(name.replace("_", "-"), TODAY - timedelta(days=back), side, chance.randint(1, 1 + total // 12))
         for name, total in totals.items()
-        for back in range(30)
+        for back in range(2, 30)
         for side in sides
         if chance.random() < total / 150
     ]
@@ -105,6 +107,12 @@ def _view(
     rules: Rules = RULES,
 ) -> DigestView:
     rule = digest(timezone="Europe/Kyiv")
+    zone = ZoneInfo(rule.timezone)
+    told = [
+        DayCount(one.claim, one.when.astimezone(zone).date(), one_stance(one.evidence), 1)
+        for one in matches
+        if one.lapsed_at is None
+    ]
     return compose(
         rules,
         rule,
@@ -116,7 +124,7 @@ def _view(
         log_position=4711,
         head="0123456789abcdef" * 4,
         revisions=revisions,
-        counts=counts or [],
+        counts=[*(counts or []), *told],
     )
 
 
