@@ -110,7 +110,7 @@ class Index:
         for key in required[0]:
             if isinstance(key, int):
                 seconds = self._own_words(key)
-                for second in _seconds_of(key, required):
+                for second in _seconds_of(key, required, self._rarity):
                     seconds.setdefault(second, []).append(term)
             else:
                 self._own_pairs(key[0]).setdefault(key[1], []).append(term)
@@ -164,11 +164,13 @@ def _find_pairs(field: Field, pairs: Iterable[tuple[int, _Pairs]], found: set[in
                         found.update(seconds[second])
 
 
-def _seconds_of(first: int, required: Sequence[Keys]) -> Sequence[int]:
+def _seconds_of(first: int, required: Sequence[Keys], rarity: _Rarity) -> Sequence[int]:
     for keys in required[1:]:
-        numbers = [key for key in keys if isinstance(key, int)]
-        if len(numbers) == len(keys) <= MOST_SECONDS and first not in numbers:
-            return numbers
+        # Of a pair, its rarer word: a term of one word and alternatives, some of them phrases, would otherwise be
+        # looked at wherever the one word is, which was four of five terms looked at.
+        numbers = {key if isinstance(key, int) else min(key, key=rarity.cost) for key in keys}
+        if len(numbers) <= MOST_SECONDS and first not in numbers:
+            return sorted(numbers)
     return (_NO_SECOND,)
 
 

@@ -175,7 +175,13 @@ class Close(Local):
             ways = part.ways(field, every=True)
             if not ways:
                 return ()
-            options.append(ways if isinstance(part, Leaf) else sorted(ways))
+            options.append(ways if len(ways) == 1 or part.__class__ is Leaf else sorted(ways))
+        if len(options) == 2:
+            first, second = options
+            if len(first) == len(second) == 1 and len(first[0]) == len(second[0]) == 1:
+                return _two_words(first[0], second[0], self.reach)
+        if _are_far_apart(options, self.reach):
+            return ()
         return _close_ways(options, self.reach, every=every)
 
 
@@ -242,6 +248,19 @@ def _join(union: Found, found: Found) -> Found:
 def extent(way: Way) -> int:
     """How far apart the first and the last word of a way lie, in half-words."""
     return way[-1] - way[0]
+
+
+def _two_words(one: Way, other: Way, reach: int) -> list[Way]:
+    # Most terms that are looked at are two words, each of them once in the field.
+    apart = other[0] - one[0]
+    if 0 < apart <= reach:
+        return [one + other]
+    return [other + one] if 0 < -apart <= reach else []
+
+
+def _are_far_apart(parts: Sequence[Sequence[Way]], reach: int) -> bool:
+    """Whether, at a glance, they are never within reach: one begins first where another has long begun last."""
+    return max([ways[0][0] for ways in parts]) - min([ways[-1][0] for ways in parts]) > reach
 
 
 def _tightest_of(ways: Iterable[Way]) -> Way:
