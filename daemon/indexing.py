@@ -35,8 +35,6 @@ from daemon.words import fold
 MOST_SECONDS = 32
 """Alternatives of a second word under each of which a term is listed; with more of them, the first must do."""
 _NO_SECOND = -1
-_FEW = 8
-"""Seconds up to which asking for each is faster than intersecting."""
 
 Key: TypeAlias = int | tuple[int, int]
 """What a term can be looked up by: a number, or two that follow on each other."""
@@ -135,18 +133,18 @@ class Index:
     def candidates(self, reading: Reading) -> set[int]:
         """The numbers of the terms that may match."""
         found: set[int] = set()
-        present = reading.present
-        for first in present & self._words.keys():
-            seconds = self._words[first]
-            for second in seconds if len(seconds) < _FEW else seconds.keys() & present:
-                if second in present:
+        words, pairs_of, present = self._words, self._pairs, reading.present
+        # Views meet a set by going through the smaller of both.
+        there = {_NO_SECOND, *present}
+        for first in present & words.keys():
+            seconds = words[first]
+            if not seconds.keys().isdisjoint(there):
+                for second in seconds.keys() & there:
                     found.update(seconds[second])
-            if _NO_SECOND in seconds:
-                found.update(seconds[_NO_SECOND])
         pairs = [
             (first, both)
-            for first in present & self._pairs.keys()
-            if len((both := self._pairs[first]).seconds) >= _FEW or not present.isdisjoint(both.seconds)
+            for first in present & pairs_of.keys()
+            if not (both := pairs_of[first]).seconds.keys().isdisjoint(present)
         ]
         if pairs:
             for axis in self._axes:

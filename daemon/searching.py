@@ -42,23 +42,27 @@ class Field:
         self.known: dict[Local, Sequence[Way]] = {}
         """The ways of what several terms share: found once."""
         at = 0
+        ways, there = self.ways, self.at
         for cell in cells:
             if cell.__class__ is tuple:
                 if cell:
-                    self._put(at, cell)
+                    # As `_put`, which would cost a call for each word.
+                    there[at] = cell
+                    way = (at,)
+                    for number in cell:
+                        if number in ways:
+                            ways[number].append(way)
+                        else:
+                            ways[number] = [way]
                 at += 2
             else:
                 at = self._put_run(at, cell)
         self.end = at
 
     def _put(self, at: int, numbers: tuple[int, ...]) -> None:
-        ways, way = self.ways, (at,)
         self.at[at] = numbers
         for number in numbers:
-            if number in ways:
-                ways[number].append(way)
-            else:
-                ways[number] = [way]
+            self.ways.setdefault(number, []).append((at,))
 
     def _put_run(self, at: int, run: Cell) -> int:
         assert isinstance(run, Run)
@@ -90,9 +94,9 @@ class Reading:
             found = self._fields[axis] = Field(cells)
         return found
 
-    def widths(self, axis: Axis) -> Iterator[int]:
+    def widths(self, axis: Axis) -> list[int]:
         """How far each piece of a field reaches on its axis."""
-        return (cell.width if isinstance(cell, Run) else 2 for cell in self._cells[axis])
+        return [cell.width if isinstance(cell, Run) else 2 for cell in self._cells[axis]]
 
 
 class Node(Protocol):

@@ -49,6 +49,8 @@ _ALL_UNSPACED = re.compile(f"[{_UNSPACED}]+")
 _UNSPACED_APART = re.compile(f"([{_UNSPACED}]+)")
 _LETTER_AND_DOT = re.compile(r"[^\W\d_]\.")
 _HYPHENS = re.compile(_HYPHEN)
+_EDGES = ".,:;!?…()[]\"'“”„«»‘’-–—"
+"""What mostly stands around a word, and is no part of one that is letters and digits alone."""
 
 _TYPOGRAPHY = str.maketrans({"’": "'", "ʼ": "'", "\u00ad": None, "\u200c": None, "\u200d": None})
 # Letters that Unicode does not take apart, though a reader without the right keyboard would.
@@ -186,9 +188,9 @@ class Spans:
     def _at(self, place: int) -> tuple[int, int]:
         index = bisect_right(self._first, place) - 1
         start, written = self._start(index), self._pieces[index]
-        # Two characters without spaces reach as far as one word.
-        if self._first[index + 1] - self._first[index] == 2 and written.isalnum() and not is_unspaced(written):
-            return start, start + len(written)
+        if self._first[index + 1] - self._first[index] == 2 and is_one_word(word := written.strip(_EDGES)):
+            start += written.index(word)
+            return start, start + len(word)
         if index not in self._units:
             self._units[index] = {unit.at: unit for unit in units(written)}
         unit = self._units[index][place - self._first[index]]
