@@ -72,6 +72,8 @@ def cost_lines(measured: Measured, fresh: Mapping[int, Sequence[Fresh]]) -> Iter
     for size, case in measured.ours.items():
         cold = _spread([one.cold_us for one in fresh[size]])
         yield _cost_line(case, cold, _spread(_ratios(case, measured.ours[10]), "×", 2))
+    for case in measured.even.values():
+        yield _cost_line(case, to_ten=_spread(_ratios(case, measured.even[10]), "×", 2))
     for ten, many in ((measured.ten_common, measured.common), (measured.ten_by_frequency, measured.by_frequency)):
         yield _cost_line(ten)
         yield _cost_line(many, to_ten=_spread(_ratios(many, ten), "×", 2))
@@ -96,6 +98,8 @@ def target_lines(measured: Measured, compiling: Sequence[Fresh]) -> Iterator[Lin
     for size, limit in ((10_000, 2), (100_000, 4)):
         if size in ours:
             yield _at_most(f"cost at {size:,} terms to cost at 10", ours[size], ours[10], limit)
+            even = measured.even
+            yield _at_most(f"the same, terms evenly drawn, {size:,} to 10", even[size], even[10], limit)
     yield _at_most(f"{ADVERSARIAL:,} phrases of very common words to 10", measured.common, measured.ten_common, 2)
     harder = f"{ADVERSARIAL:,} such phrases drawn by frequency to 10 (harder than asked)"
     yield _at_most(harder, measured.by_frequency, measured.ten_by_frequency, 2)
@@ -164,7 +168,8 @@ def main() -> None:
         for size in sizes:
             say(f"{size:,} terms in a fresh process")
             fresh[size] = list(compilings(terms[:size], chosen, Path(folder)))
-    measured = measure(terms, maker, chosen, sizes)
+    even = TermMaker(items, evenly=True).terms(max(sizes))
+    measured = measure(terms, even, maker, chosen, sizes)
     compiling = fresh[max(sizes)]
     say("adding and removing terms")
     seconds = statistics.median(one.compile_seconds for one in compiling)

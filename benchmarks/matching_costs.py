@@ -18,11 +18,11 @@ from benchmarks.term_sets import CorpusItem, MadeTerm, TermMaker, rules_of
 from daemon.matching import Matcher
 from daemon.settings import load, shipped
 
-ROUNDS = 7
+ROUNDS = 5
 PEERS_AT = (1_000, 10_000)
 ADVERSARIAL = 50_000
 # A pass takes at most about so long: slow engines get the first so many items of the shuffled sample.
-PASS_SECONDS = 1.5
+PASS_SECONDS = 1.0
 LEAST_ITEMS = 20
 # A pass of all items at once that takes longer is not measured.
 LONGEST_PASS_SECONDS = 60
@@ -90,6 +90,8 @@ class Measured:
     """All that one run found out. Peers are keyed by how many terms they had."""
 
     ours: Mapping[int, Case]
+    even: Mapping[int, Case]
+    """The same sizes, of terms drawn evenly from the vocabulary."""
     ten_common: Case
     common: Case
     ten_by_frequency: Case
@@ -100,12 +102,19 @@ class Measured:
     @property
     def cases(self) -> Iterator[Case]:
         yield from self.ours.values()
+        yield from self.even.values()
         yield from (self.ten_common, self.common, self.ten_by_frequency, self.by_frequency, self.shipped_rules)
         for cases in self.peers.values():
             yield from cases
 
 
-def measure(terms: Sequence[MadeTerm], maker: TermMaker, items: Sequence[CorpusItem], sizes: Sequence[int]) -> Measured:
+def measure(
+    terms: Sequence[MadeTerm],
+    even: Sequence[MadeTerm],
+    maker: TermMaker,
+    items: Sequence[CorpusItem],
+    sizes: Sequence[int],
+) -> Measured:
     common = maker.phrases_of_very_common_words(ADVERSARIAL)
     by_frequency = maker.phrases_of_very_common_words(ADVERSARIAL, by_frequency=True)
 
@@ -116,6 +125,7 @@ def measure(terms: Sequence[MadeTerm], maker: TermMaker, items: Sequence[CorpusI
     with ExitStack() as stack:
         measured = Measured(
             {size: ours(f"{size:,} terms", terms[:size]) for size in sizes},
+            {size: ours(f"{size:,} terms, evenly drawn", even[:size]) for size in sizes},
             ours("10 phrases of very common words", common[:10]),
             ours(f"{ADVERSARIAL:,} phrases of very common words", common),
             ours("10 phrases of very common words, by frequency", by_frequency[:10]),

@@ -1,7 +1,7 @@
 """What matching is measured on: real items of the shared corpus, and terms made from their own words.
 
 All of it follows from the seed. A word of a term is drawn by drawing a place in the corpus, so that common words come
-often and rare ones come too.
+often and rare ones come too; or evenly from the corpus's vocabulary, as the names that people watch for come.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ def sample(items: Sequence[CorpusItem], count: int) -> list[CorpusItem]:
 
 
 class TermMaker:
-    """Makes terms from the words of `items`."""
+    """Makes terms from the words of `items`, as often as they come there, or `evenly` from their vocabulary."""
 
-    def __init__(self, items: Sequence[CorpusItem]) -> None:
+    def __init__(self, items: Sequence[CorpusItem], *, evenly: bool = False) -> None:
         self._draw = random.Random(SEED)
         self._runs = [run for item in items for field in (item.title, item.summary) for run in _runs(field)]
         self._han = [found for item in items if item.language == "zh" for found in _HAN.findall(item.text)]
@@ -110,6 +110,10 @@ class TermMaker:
         self._too_common = {word for word, _ in self._counts.most_common(TOO_COMMON)}
         # Drawn by place: a word comes as often as the corpus has it.
         self._places = [at for at, run in enumerate(self._runs) for _ in run]
+        self._evenly = evenly
+        self._vocabulary = [
+            word for word, often in self._counts.items() if often > 1 and len(word) > 2 and word not in self._too_common
+        ]
 
     def terms(self, count: int) -> list[MadeTerm]:
         """So many different terms of all kinds."""
@@ -141,6 +145,8 @@ class TermMaker:
         return list(made)
 
     def _run(self) -> Phrase:
+        if self._evenly:
+            return tuple(self._draw.choices(self._vocabulary, k=WITHIN_WORDS))
         return self._runs[self._draw.choice(self._places)]
 
     def _telling(self, run: Phrase) -> list[str]:

@@ -35,8 +35,6 @@ from daemon.words import fold
 MOST_SECONDS = 32
 """Alternatives of a second word under each of which a term is listed; with more of them, the first must do."""
 _NO_SECOND = -1
-_FEW = 8
-"""Seconds up to which asking for each is faster than intersecting."""
 
 Key: TypeAlias = int | tuple[int, int]
 """What a term can be looked up by: a number, or two that follow on each other."""
@@ -110,7 +108,7 @@ class Index:
         for key in required[0]:
             if isinstance(key, int):
                 seconds = self._own_words(key)
-                for second in _seconds_of(key, required):
+                for second in _seconds_of(key, required, self._rarity):
                     seconds.setdefault(second, []).append(term)
             else:
                 self._own_pairs(key[0]).setdefault(key[1], []).append(term)
@@ -135,18 +133,18 @@ class Index:
     def candidates(self, reading: Reading) -> set[int]:
         """The numbers of the terms that may match."""
         found: set[int] = set()
-        present = reading.present
-        for first in present & self._words.keys():
-            seconds = self._words[first]
-            for second in seconds if len(seconds) < _FEW else seconds.keys() & present:
-                if second in present:
+        words, pairs_of, present = self._words, self._pairs, reading.present
+        # Views meet a set by going through the smaller of both.
+        there = {_NO_SECOND, *present}
+        for first in present & words.keys():
+            seconds = words[first]
+            if not seconds.keys().isdisjoint(there):
+                for second in seconds.keys() & there:
                     found.update(seconds[second])
-            if _NO_SECOND in seconds:
-                found.update(seconds[_NO_SECOND])
         pairs = [
             (first, both)
-            for first in present & self._pairs.keys()
-            if len((both := self._pairs[first]).seconds) >= _FEW or not present.isdisjoint(both.seconds)
+            for first in present & pairs_of.keys()
+            if not (both := pairs_of[first]).seconds.keys().isdisjoint(present)
         ]
         if pairs:
             for axis in self._axes:
@@ -164,11 +162,13 @@ def _find_pairs(field: Field, pairs: Iterable[tuple[int, _Pairs]], found: set[in
                         found.update(seconds[second])
 
 
-def _seconds_of(first: int, required: Sequence[Keys]) -> Sequence[int]:
+def _seconds_of(first: int, required: Sequence[Keys], rarity: _Rarity) -> Sequence[int]:
     for keys in required[1:]:
-        numbers = [key for key in keys if isinstance(key, int)]
-        if len(numbers) == len(keys) <= MOST_SECONDS and first not in numbers:
-            return numbers
+        # Of a pair, its rarer word: a term of one word and alternatives, some of them phrases, would otherwise be
+        # looked at wherever the one word is, which was four of five terms looked at.
+        numbers = {key if isinstance(key, int) else min(key, key=rarity.cost) for key in keys}
+        if len(numbers) <= MOST_SECONDS and first not in numbers:
+            return sorted(numbers)
     return (_NO_SECOND,)
 
 

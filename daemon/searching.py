@@ -42,23 +42,27 @@ class Field:
         self.known: dict[Local, Sequence[Way]] = {}
         """The ways of what several terms share: found once."""
         at = 0
+        ways, there = self.ways, self.at
         for cell in cells:
             if cell.__class__ is tuple:
                 if cell:
-                    self._put(at, cell)
+                    # As `_put`, which would cost a call for each word.
+                    there[at] = cell
+                    way = (at,)
+                    for number in cell:
+                        if number in ways:
+                            ways[number].append(way)
+                        else:
+                            ways[number] = [way]
                 at += 2
             else:
                 at = self._put_run(at, cell)
         self.end = at
 
     def _put(self, at: int, numbers: tuple[int, ...]) -> None:
-        ways, way = self.ways, (at,)
         self.at[at] = numbers
         for number in numbers:
-            if number in ways:
-                ways[number].append(way)
-            else:
-                ways[number] = [way]
+            self.ways.setdefault(number, []).append((at,))
 
     def _put_run(self, at: int, run: Cell) -> int:
         assert isinstance(run, Run)
@@ -90,9 +94,9 @@ class Reading:
             found = self._fields[axis] = Field(cells)
         return found
 
-    def widths(self, axis: Axis) -> Iterator[int]:
+    def widths(self, axis: Axis) -> list[int]:
         """How far each piece of a field reaches on its axis."""
-        return (cell.width if isinstance(cell, Run) else 2 for cell in self._cells[axis])
+        return [cell.width if isinstance(cell, Run) else 2 for cell in self._cells[axis]]
 
 
 class Node(Protocol):
@@ -175,7 +179,13 @@ class Close(Local):
             ways = part.ways(field, every=True)
             if not ways:
                 return ()
-            options.append(ways if isinstance(part, Leaf) else sorted(ways))
+            options.append(ways if len(ways) == 1 or part.__class__ is Leaf else sorted(ways))
+        if len(options) == 2:
+            first, second = options
+            if len(first) == len(second) == 1 and len(first[0]) == len(second[0]) == 1:
+                return _two_words(first[0], second[0], self.reach)
+        if _are_far_apart(options, self.reach):
+            return ()
         return _close_ways(options, self.reach, every=every)
 
 
@@ -242,6 +252,19 @@ def _join(union: Found, found: Found) -> Found:
 def extent(way: Way) -> int:
     """How far apart the first and the last word of a way lie, in half-words."""
     return way[-1] - way[0]
+
+
+def _two_words(one: Way, other: Way, reach: int) -> list[Way]:
+    # Most terms that are looked at are two words, each of them once in the field.
+    apart = other[0] - one[0]
+    if 0 < apart <= reach:
+        return [one + other]
+    return [other + one] if 0 < -apart <= reach else []
+
+
+def _are_far_apart(parts: Sequence[Sequence[Way]], reach: int) -> bool:
+    """Whether, at a glance, they are never within reach: one begins first where another has long begun last."""
+    return max([ways[0][0] for ways in parts]) - min([ways[-1][0] for ways in parts]) > reach
 
 
 def _tightest_of(ways: Iterable[Way]) -> Way:

@@ -7,11 +7,24 @@ kept, so that a usual word of a usual item costs one look into a dictionary; mos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
 from typing import TypeAlias
 
 from daemon.stems import script_of, stems
 from daemon.terms import Word
-from daemon.words import Forms, Unit, chunks, fold, has_unspaced, is_one_word, is_unspaced, pieces, spell, units
+from daemon.words import (
+    Forms,
+    Unit,
+    chunks,
+    fold,
+    has_unspaced,
+    is_one_word,
+    is_unspaced,
+    pieces,
+    spell,
+    units,
+    unspaced_apart,
+)
 
 Inflect: TypeAlias = Callable[[Iterable[str]], Mapping[str, Forms]]
 """The forms of folded words: see `lexicon.forms_of`."""
@@ -160,7 +173,8 @@ class Cells(dict[str, Cell]):
     def __missing__(self, piece: str) -> Cell:
         if has_unspaced(piece):
             # A clause of Chinese comes but once: its characters are kept instead.
-            return _together(map(self._of_unspaced, chunks(piece)))
+            apart = unspaced_apart(piece)
+            return self._of_apart(apart) if apart else _together(map(self._of_unspaced, chunks(piece)))
         inside = chunks(piece)
         if inside == [piece]:
             cell = self._of_chunk(piece)
@@ -170,6 +184,18 @@ class Cells(dict[str, Cell]):
             self.clear()
         self[piece] = cell
         return cell
+
+    def _of_apart(self, apart: Sequence[str]) -> Run:
+        known = self._characters.__getitem__
+        there: list[tuple[int, int, Numbers]] = []
+        at = 0
+        for spaced, unspaced in zip_longest(apart[::2], apart[1::2], fillvalue=""):
+            if spaced:
+                there += _moved(self[spaced], at)
+                at += _width(self[spaced])
+            there += [(place, 0, numbers) for place, numbers in enumerate(map(known, unspaced), at) if numbers]
+            at += len(unspaced)
+        return _run(there, at)
 
     def _of_unspaced(self, chunk: str) -> Cell:
         if not has_unspaced(chunk):
@@ -208,7 +234,8 @@ class _Characters(dict[str, Numbers]):
 
 
 def _run(there: Sequence[tuple[int, int, Numbers]], width: int) -> Run:
-    run = Run(dict.fromkeys(number for _, _, numbers in there for number in numbers)) if there else Run()
+    # Some numbers may come twice in it: a set is made of all of them at last.
+    run = Run(chain.from_iterable([numbers for _, _, numbers in there])) if there else Run()
     run.units, run.width = there, width
     return run
 
@@ -217,13 +244,19 @@ def _together(cells: Iterable[Cell]) -> Run:
     there: list[tuple[int, int, Numbers]] = []
     begin = 0
     for cell in cells:
-        if isinstance(cell, Run):
-            there += [(begin + at, after and begin + after, numbers) for at, after, numbers in cell.units]
-            begin += cell.width
-        else:
-            there += [(begin, 0, cell)] if cell else []
-            begin += 2
+        there += _moved(cell, begin)
+        begin += _width(cell)
     return _run(there, begin)
+
+
+def _moved(cell: Cell, by: int) -> list[tuple[int, int, Numbers]]:
+    if isinstance(cell, Run):
+        return [(by + at, after and by + after, numbers) for at, after, numbers in cell.units]
+    return [(by, 0, cell)] if cell else []
+
+
+def _width(cell: Cell) -> int:
+    return cell.width if isinstance(cell, Run) else 2
 
 
 def _letters(spelt: str) -> str:

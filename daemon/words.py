@@ -44,11 +44,13 @@ _PARTS = re.compile(rf"{_INITIALS}|[{_UNSPACED}]|{_PART}")
 # Coarser than a word and five times faster to find, because its class is no list of ranges that is gone through for
 # each letter: no word of `_WORD` goes over its ends.
 _CHUNK = re.compile(rf"\w+(?:['’\-\u2010\u2011{_MARKS}{_SIGNS}]+\w+|[{_MARKS}{_SIGNS}]+|(?:\.[^\W\d_](?!\w))+\.)*")
-# As str.split() has them.
-_PIECE = re.compile(r"\S+")
 _ONE_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _ALL_UNSPACED = re.compile(f"[{_UNSPACED}]+")
+_UNSPACED_APART = re.compile(f"([{_UNSPACED}]+)")
+_LETTER_AND_DOT = re.compile(r"[^\W\d_]\.")
 _HYPHENS = re.compile(_HYPHEN)
+_EDGES = ".,:;!?…()[]\"'“”„«»‘’-–—"
+"""What mostly stands around a word, and is no part of one that is letters and digits alone."""
 
 _TYPOGRAPHY = str.maketrans({"’": "'", "ʼ": "'", "\u00ad": None, "\u200c": None, "\u200d": None})
 # Letters that Unicode does not take apart, though a reader without the right keyboard would.
@@ -144,6 +146,18 @@ def has_unspaced(text: str) -> bool:
     return _ONE_UNSPACED.search(text) is not None
 
 
+def unspaced_apart(piece: str) -> list[str]:
+    """What stands in a piece, by turns: what belongs to scripts with spaces, and to those without.
+
+    The words of the first are the same alone and here, and of the second each character is one. Empty where that does
+    not hold: beside initials (which may be of any script), and where a vowel sign stands that may belong to nothing.
+    """
+    apart = _UNSPACED_APART.split(piece)
+    if ("." in piece and _LETTER_AND_DOT.search(piece)) or not all(map(str.isalnum, apart[1::2])):
+        return []
+    return apart
+
+
 def is_unspaced(text: str) -> bool:
     """Whether every character of it belongs to a script that is written without spaces between words."""
     return _ALL_UNSPACED.fullmatch(text) is not None
@@ -156,19 +170,39 @@ class Spans:
     """
 
     def __init__(self, text: str, widths: Iterable[int]) -> None:
-        self._pieces = list(_PIECE.finditer(text))
+        self._text = text
+        self._pieces = pieces(text)
         self._first = [0, *accumulate(widths)]
+        self._known: dict[int, tuple[int, int]] = {}
+        self._units: dict[int, dict[int, Unit]] = {}
+        self._starts = [0]
+        """The first character of each piece, as far as they were looked for."""
 
     def at(self, place: int) -> tuple[int, int]:
         """The characters `[start, end)` of the word at a place."""
+        known = self._known.get(place)
+        if known is None:
+            known = self._known[place] = self._at(place)
+        return known
+
+    def _at(self, place: int) -> tuple[int, int]:
         index = bisect_right(self._first, place) - 1
-        piece = self._pieces[index]
-        written = piece.group()
-        # Two characters without spaces reach as far as one word.
-        if self._first[index + 1] - self._first[index] == 2 and written.isalnum() and not is_unspaced(written):
-            return piece.span()
-        unit = next(unit for unit in units(written) if unit.at == place - self._first[index])
-        return piece.start() + unit.start, piece.start() + unit.end
+        start, written = self._start(index), self._pieces[index]
+        if self._first[index + 1] - self._first[index] == 2 and is_one_word(word := written.strip(_EDGES)):
+            start += written.index(word)
+            return start, start + len(word)
+        if index not in self._units:
+            self._units[index] = {unit.at: unit for unit in units(written)}
+        unit = self._units[index][place - self._first[index]]
+        return start + unit.start, start + unit.end
+
+    def _start(self, index: int) -> int:
+        starts = self._starts
+        while len(starts) <= index + 1:
+            piece = self._pieces[len(starts) - 1]
+            starts[-1] = self._text.index(piece, starts[-1])
+            starts.append(starts[-1] + len(piece))
+        return starts[index]
 
 
 @lru_cache(maxsize=65_536)
