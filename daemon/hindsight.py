@@ -55,8 +55,11 @@ def revised_since(
     lately = _item.c.id.in_(select(_text.c.item).where(_text.c.position > since))
     held = select(_digest_match.c.match).where(_digest_match.c.name == digest, _digest_match.c.recipient == recipient)
     told = changed & lately & _match.c.current & _match.c.position.in_(held)
+    # What was made since that digest was told on request alone, as it stood when it was made.
     found = [
-        revision for match in to_tell(connection, told) for revision in _revision(connection, match, known_up_to=since)
+        revision
+        for match in to_tell(connection, told)
+        for revision in _revision(connection, match, known_up_to=max(since, match.position))
     ]
     if telling:
         there = {match.position for match in telling}
