@@ -90,14 +90,17 @@ def compose(
     notes: Sequence[str] = (),
     revisions: Sequence[Revision] = (),
     counts: Sequence[DayCount] = (),
+    last_due: datetime | None = None,
 ) -> DigestView:
     """Puts a digest together: the busiest claim first, the best attested stories first, then the quiet claims.
 
-    `revisions` are of what this recipient was told, now or before; `counts` those of the last days, by claim.
+    `revisions` are of what this recipient was told, now or before; `counts` those of the last days, by claim;
+    `last_due` is when the digest before this one was due, where there was one.
     """
     zone = ZoneInfo(digest.timezone)
-    # Midnight of the day after is no day that came: what is due then is told by the digest of that day.
-    since = coverage.since.astimezone(zone).date() if coverage.since else None
+    # A digest tells the days up to the one that it was due on, however late it was prepared.
+    begin = last_due or coverage.since
+    since = begin.astimezone(zone).date() if begin else None
     desk = _Desk({feed.id: feed for feed in rules.feeds}, zone, due.astimezone(zone).date(), since)
     views = [
         _claim_view(

@@ -246,6 +246,7 @@ def _compose(
         resent=resent,
         revisions=() if resent else revised_since(connection, rule.name, one.recipient, claims, matches),
         counts=found_by_day(connection, claims, due.astimezone(zone).date(), zone),
+        last_due=told.due if told else None,
     )
     if resent:
         return view

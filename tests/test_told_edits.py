@@ -1,0 +1,79 @@
+"""What a digest tells besides its matches: what publishers changed since, and whose day came. Nothing of it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from daemon.mailing import Accepted, Refused
+from daemon.preparing import prepare_due, resend
+from daemon.service import Watch, record_rules
+from tests.support import RECIPIENT, claim, digest, move_on, post, rules, watching
+from tests.test_delivery import DAY, DUE, Hand, come_in, sent, text_of
+from tests.test_preparing import live, until
+
+HOUR = timedelta(hours=1)
+EDITED = "1 item edited: energy strike pause"
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Watch]:
+    with watching(tmp_path) as one:
+        record_rules(one)
+        yield one
+
+
+def publish(watch: Watch, title: str) -> None:
+    """One and the same item, with another title each time."""
+    move_on(watch, HOUR)
+    come_in(watch, title, guid="one", link="https://news.example/one")
+
+
+def test_an_edit_of_what_was_told_is_told_once(watch: Watch, tmp_path: Path) -> None:
+    by = post(tmp_path, Hand())
+    publish(watch, "Energy strike pause agreed by both sides")
+    live(watch, by, 1)
+    publish(watch, "Energy strike pause denied by both sides")
+    (told, silent) = live(watch, by, 2)
+    assert told.event.subject == EDITED
+    assert "before: Energy strike pause *agreed* by both sides" in text_of(told)
+    assert silent.event.kind == "digest_skipped"
+
+
+def test_an_edit_in_a_refused_digest_is_told_by_the_next(watch: Watch, tmp_path: Path) -> None:
+    by = post(tmp_path, Hand([Accepted("taken"), Refused("550 No"), Accepted("taken")]))
+    publish(watch, "Energy strike pause agreed by both sides")
+    live(watch, by, 1)
+    publish(watch, "Energy strike pause denied by both sides")
+    assert [one.event.subject for one in live(watch, by, 2)] == [EDITED, EDITED]
+
+
+def test_an_edit_of_what_was_told_on_request_alone_is_told(watch: Watch, tmp_path: Path) -> None:
+    by = post(tmp_path, Hand())
+    come_in(watch, "Another energy strike pause")
+    live(watch, by, 1)
+    publish(watch, "Energy strike pause agreed by both sides")
+    resend(watch, by, "daily", RECIPIENT, None)
+    assert sent(watch, by) == ["delivery_accepted"]
+    publish(watch, "Energy strike pause denied by both sides")
+    (told,) = live(watch, by, 1)
+    assert told.event.kind == "digest_prepared"
+    assert told.event.subject == EDITED
+
+
+def test_a_day_that_comes_after_a_downtime_over_midnight_is_told(tmp_path: Path) -> None:
+    with watching(tmp_path, rules(claim(due=date(2025, 3, 21)), digest(when_empty="send"))) as watch:
+        record_rules(watch)
+        by = post(tmp_path, Hand())
+        # Due on the 20th at 07:30, prepared on the 21st at 06:30, an hour before the digest of that day.
+        until(watch, DUE + 23 * HOUR)
+        (late,) = prepare_due(watch, by)
+        (told,) = live(watch, by, 1)
+        assert [one.event.due for one in (late, told)] == [DUE, DUE + DAY]
+        assert "Fell due" not in text_of(late)
+        assert "Fell due: The statement of energy-strike-pause. (due today, 21 Mar 2025)" in text_of(told)
+        (after,) = live(watch, by, 1)
+        assert "Fell due" not in text_of(after)
