@@ -429,7 +429,7 @@ def test_a_cancelled_alert_uses_up_nothing_of_its_day(tmp_path: Path) -> None:
 
 # ── nothing lost, nothing doubled ────────────────────────────────────────────────────────────────────────────────
 
-STORIES = int(os.environ.get("CLAIMWATCH_STORIES", "12"))
+STORIES = int(os.environ.get("CLAIMWATCH_STORIES", "6"))
 """A story takes half a second; a change to who is told what deserves some hundreds."""
 BARE = {"subject.txt": "{{ digest.name }}", "digest.txt": "{{ digest.matches }}", "digest.html": ""}
 ANSWERS: dict[str, Handover] = {
@@ -557,5 +557,5 @@ def test_each_recipient_is_told_each_match_once_and_none_is_lost(steps: list[tup
                 }
                 assert due_to_them <= told.keys() | again
         assert set(told.values()) <= {1}
-        if STORIES > 12:
+        if STORIES > 6:
             verify(watch.log)
