@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
 
 from daemon import queries
 from daemon.assembly import verify
@@ -152,6 +153,21 @@ def test_alerts_leave_history_and_what_was_already_there_to_digests_with_a_time(
     (prepared,) = prepare_due(watch, post(tmp_path))
     assert (prepared.event.name, len(prepared.event.matches)) == ("daily", 2)
     assert preview(watch, post(tmp_path), "alerts")[0].matches == ()
+
+
+def test_a_digest_that_can_not_be_made_holds_up_no_other(tmp_path: Path) -> None:
+    with watching(tmp_path, rules(digest("a"), digest("b"))) as watch:
+        record_rules(watch)
+        found = matches_of(come_in(watch, "Energy strike pause"))
+        until(watch, DUE)
+        good = post(tmp_path)
+        broken = dict(good.templates)
+        broken["digest.txt"] = "{% if digest.name == 'a' %}{{ nothing.here }}{% endif %}" + broken["digest.txt"]
+        with pytest.raises(UndefinedError, match="nothing"):
+            prepare_due(watch, replace(good, templates=broken, shipped_templates=broken))
+        assert [(event.name, event.matches) for event in events_of(watch)] == [("b", found)]
+        (late,) = prepare_due(watch, good)
+        assert (late.event.name, late.event.matches) == ("a", found)
 
 
 # ── quiet hours ──────────────────────────────────────────────────────────────────────────────────────────────────
