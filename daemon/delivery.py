@@ -100,7 +100,7 @@ def _outcome(
         case Deferred(reason):
             retry_at = now + min(FIRST_RETRY * 2 ** min(attempt - 1, 12), LONGEST_RETRY)
             if retry_at - (one.first_attempt or now) > LONGEST_TRYING:
-                return DeliveryRefused(f"given up after {attempt} attempts in five days: {reason}")
+                return DeliveryRefused(f"given up after {attempt} attempts in five days: {reason}", gave_up=True)
             return DeliveryDeferred(reason, retry_at)
 
 

@@ -331,10 +331,12 @@ class DeliveryDeferred:
 @_kind
 @dataclass(frozen=True)
 class DeliveryRefused:
-    """The message will not be taken: its matches are free for the next digest."""
+    """The message will not be taken: its matches are free for the next digest. `gave_up` says that nobody refused it,
+    but five days of trying are over."""
 
     kind: ClassVar[str] = "delivery_refused"
     reason: str
+    gave_up: bool = False
 
 
 @_kind

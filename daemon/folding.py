@@ -67,6 +67,7 @@ def fold(view: DigestView, stories: int, longest: int | None) -> DigestView:
             recovered=_left(view.coverage.recovered, longest),
             asleep=_left(view.coverage.asleep, longest),
             gaps=_left(view.coverage.gaps, longest),
+            fell_due=_left(view.fell_due, longest),
         ),
     )
 

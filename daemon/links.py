@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import idna
 
 # What a reader takes for a host: names joined by dots, the last one of letters. "3.5" and "e.g." are none.
 _HOSTLIKE = re.compile(r"(?<![\w@.-])(?:[^\W_](?:[\w-]{0,62})\.)+[^\W\d_]{2,24}(?![\w-])")
+
+# Spaces, and what turns the direction of writing: in a plain text an address could be made to read as another one.
+_UNSHOWN = re.compile("[\\s\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 
 def safe_link(link: str | None, feed_url: str) -> str | None:
@@ -23,7 +26,10 @@ def safe_link(link: str | None, feed_url: str) -> str | None:
             return None
     except ValueError:
         return None
-    return absolute.replace(" ", "%20")
+    # A browser takes \ for /: what stands before it is the host there, and a part of the host here.
+    if "\\" in parts.netloc:
+        return None
+    return _UNSHOWN.sub(lambda found: quote(found[0]), absolute)
 
 
 def host_of(link: str | None) -> str:

@@ -138,10 +138,15 @@ def deferred(event: events.DeliveryDeferred, recorded: Recorded, connection: Con
 
 
 def refused(event: events.DeliveryRefused, recorded: Recorded, connection: Connection) -> None:
-    """Its matches are free for the next one; after three in a row its recipient rests."""
+    """Its matches are free for the next one; after three in a row its recipient rests.
+
+    One that we gave up ourselves does not count: while our own server was away for eight days, everybody came to rest.
+    """
     at = timestamp(recorded.at)
     _set_delivery(connection, recorded, state="refused", finished_at=at, answer=event.reason)
     _give_back(connection, recorded.id)
+    if event.gave_up:
+        return
     recipient = _recipient_of(connection, recorded.id)
     connection.execute(_ONE_MORE_REFUSAL, {"of": recipient, "said": event.reason})
     key = {"id": recipient, "resting_since": None, "refusals": REFUSALS_BEFORE_REST}

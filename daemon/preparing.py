@@ -95,7 +95,8 @@ def next_due_time(watch: Watch) -> datetime | None:
 def prepare_due(watch: Watch, post: Post) -> list[Recorded]:
     """Prepares (or skips) every digest whose time has come; after downtime one digest answers all missed due times.
 
-    What waits and is not to be sent any more is cancelled first: so what is left of it is prepared anew.
+    What waits and is not to be sent any more is cancelled first: so what is left of it is prepared anew. Where one
+    can't be prepared, its error is raised once all others are.
     """
     now = watch.clock.now()
     cancel_outdated(watch)
@@ -105,7 +106,18 @@ def prepare_due(watch: Watch, post: Post) -> list[Recorded]:
             for rule, one in _live_subscriptions(connection, watch)
             if (dues := _due(connection, watch, rule, one, now))
         ]
-    return [event for rule, one, dues in due for event in _prepare(watch, post, rule, one, dues[-1], dues[:-1])]
+    prepared: list[Recorded] = []
+    failed: Exception | None = None
+    for rule, one, dues in due:
+        try:
+            prepared += _prepare(watch, post, rule, one, dues[-1], dues[:-1])
+        except Exception as error:  # noqa: BLE001 - a shipped template, a damaged event: whatever it is
+            # What one digest fails on holds up no other; it is told at the end, and tried again.
+            logger.error("action=digest_failed digest=%s recipient=%s: %s", rule.name, one.recipient, error)
+            failed = failed or error
+    if failed:
+        raise failed
+    return prepared
 
 
 def prepare_now(watch: Watch, post: Post, name: str) -> list[Recorded]:

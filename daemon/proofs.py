@@ -26,7 +26,7 @@ def proofs() -> tuple[DigestView, ...]:
         full,
         claims=(replace(claim, news=(story,)),),
         brief=(claim,),
-        more=More(claims=1, quiet=1, troubles=1, recovered=1, asleep=1, gaps=1, missed=1),
+        more=More(claims=1, quiet=1, troubles=1, recovered=1, asleep=1, gaps=1, missed=1, fell_due=1),
         rest_in="log",
         resent=True,
     )

@@ -102,6 +102,7 @@ class More:
     asleep: int = 0
     gaps: int = 0
     missed: int = 0
+    fell_due: int = 0
 
 
 @dataclass(frozen=True)

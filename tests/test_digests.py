@@ -414,6 +414,7 @@ def test_a_match_in_the_content_alone_is_shown_from_the_content() -> None:
         "https://user:secret@gazette.example/",
         "https://@evil.example/",
         r"https://bank.example\@evil.example/",
+        r"https://evil.example\.bank.example/",
         "https://",
         "http://[::1",
         "",
@@ -429,6 +430,11 @@ def test_only_a_plain_web_address_becomes_a_link(link: str | None, feed_id: str)
         assert (item_view(one).link or "https://gazette.example/").startswith("https://gazette.example/")
     assert "javascript:" not in rendered(one).html.lower()
     assert "evil" not in rendered(one).html
+
+
+def test_no_address_turns_the_direction_of_what_is_read() -> None:
+    text = rendered(match(link="https://evil.example/\u202emoc.knab//:sptth\u2028x")).text
+    assert "https://evil.example/%E2%80%AEmoc.knab//:sptth%E2%80%A8x" in text
 
 
 def test_an_item_without_a_link_says_so_and_shows_no_host() -> None:

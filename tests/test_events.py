@@ -263,14 +263,14 @@ def test_an_extra_field_is_an_error(kind: str) -> None:
 
 
 OPTIONAL = {
-    *("already_there", "changed_at", "document_sha256", "rematch", "resent", "retroactive", "template_error"),
+    *("already_there", "changed_at", "document_sha256", "gave_up", "rematch", "resent", "retroactive"),
+    "template_faults",
 }
 REQUIRED = [
     (kind, name)
     for kind, event_type in sorted(EVENT_TYPES.items())
     for name in names_of(event_type)
-    if name
-    not in ("already_there", "changed_at", "document_sha256", "rematch", "resent", "retroactive", "template_faults")
+    if name not in OPTIONAL
 ]
 
 

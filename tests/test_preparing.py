@@ -16,15 +16,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
 
 from daemon import queries
 from daemon.assembly import verify
 from daemon.backfill import catch_up
 from daemon.cancelling import cancel_outdated
 from daemon.delivery import deliver
-from daemon.events import DeliveryCancelled, DigestPrepared, Recorded
+from daemon.eventlog import read
+from daemon.events import DeliveryAccepted, DeliveryCancelled, DeliveryRefused, DigestPrepared, Recorded
 from daemon.fetching import Changed
 from daemon.mailing import Accepted, Deferred, Handover, Refused
+from daemon.mailprojections import REFUSALS_BEFORE_REST
 from daemon.preparing import Post, next_due_time, prepare_due, prepare_now, preview, resend
 from daemon.recipients import resting_recipients
 from daemon.rules import ClaimRule, DigestRule, recipient_id
@@ -154,6 +157,21 @@ def test_alerts_leave_history_and_what_was_already_there_to_digests_with_a_time(
     assert preview(watch, post(tmp_path), "alerts")[0].matches == ()
 
 
+def test_a_digest_that_can_not_be_made_holds_up_no_other(tmp_path: Path) -> None:
+    with watching(tmp_path, rules(digest("a"), digest("b"))) as watch:
+        record_rules(watch)
+        found = matches_of(come_in(watch, "Energy strike pause"))
+        until(watch, DUE)
+        good = post(tmp_path)
+        broken = dict(good.templates)
+        broken["digest.txt"] = "{% if digest.name == 'a' %}{{ nothing.here }}{% endif %}" + broken["digest.txt"]
+        with pytest.raises(UndefinedError, match="nothing"):
+            prepare_due(watch, replace(good, templates=broken, shipped_templates=broken))
+        assert [(event.name, event.matches) for event in events_of(watch)] == [("b", found)]
+        (late,) = prepare_due(watch, good)
+        assert (late.event.name, late.event.matches) == ("a", found)
+
+
 # ── quiet hours ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -273,6 +291,23 @@ def test_a_recipient_rests_after_three_refusals_in_a_row(refused: Watch, tmp_pat
     move_on(refused, 3 * DAY)
     assert prepare_due(refused, post(tmp_path)) == []
     assert prepare_now(refused, post(tmp_path), "daily") == []
+
+
+def test_nobody_rests_because_the_mail_server_was_away_for_long(watch: Watch, tmp_path: Path) -> None:
+    record_rules(watch)
+    hand = Hand([Deferred("connection refused")])
+    by = post(tmp_path, hand)
+    for number in range(12):
+        come_in(watch, f"Energy strike pause {number}", guid=str(number))
+        live(watch, by, 1)
+    hand.answers = [Accepted("taken")]
+    come_in(watch, "Energy strike pause at last", guid="at last")
+    live(watch, by, 2)
+    with watch.log.reading() as connection:
+        ends = [one.event for one in read(connection) if one.event.kind in ("delivery_refused", "delivery_accepted")]
+        assert resting_recipients(connection) == []
+    assert sum(isinstance(end, DeliveryRefused) and end.gave_up for end in ends) >= REFUSALS_BEFORE_REST
+    assert isinstance(ends[-1], DeliveryAccepted)
 
 
 def test_a_digest_sent_again_wakes_whoever_takes_it(refused: Watch, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon.mailing import Accepted, Refused
-from daemon.preparing import prepare_due, resend
+from daemon.preparing import prepare_due, preview, resend
 from daemon.service import Watch, record_rules
 from tests.support import RECIPIENT, claim, digest, move_on, post, rules, watching
 from tests.test_delivery import DAY, DUE, Hand, come_in, sent, text_of
@@ -77,3 +77,14 @@ def test_a_day_that_comes_after_a_downtime_over_midnight_is_told(tmp_path: Path)
         assert "Fell due: The statement of energy-strike-pause. (due today, 21 Mar 2025)" in text_of(told)
         (after,) = live(watch, by, 1)
         assert "Fell due" not in text_of(after)
+
+
+def test_days_that_came_and_find_no_room_are_counted(tmp_path: Path) -> None:
+    many = [claim(f"c-{number}", due=date(2025, 3, 20)) for number in range(600)]
+    with watching(tmp_path, rules(*many)) as watch:
+        record_rules(watch)
+        until(watch, DUE)
+        _, shown = preview(watch, post(tmp_path), "daily")
+    assert shown.subject.startswith("600 claims fell due")
+    assert (shown.text.count("Fell due:"), shown.html.count("Fell due:")) == (600, 60)
+    assert "and 540 more claims fell due, in the text part of this mail" in shown.html
