@@ -38,6 +38,6 @@ height=$(browse --window-size=720,100 --dump-dom "file://$measured" | sed -n 's/
 [ -n "$height" ] || { echo "the browser did not say how tall the digest is" >&2; exit 1; }
 browse --window-size="720,$height" --force-device-scale-factor=2 --screenshot="$scratch/digest.png" \
     "file://$scratch/demo/digest.html"
-# Sixteen colours hold a page of text, in a third of the bytes.
-pngquant --force --speed 1 --output "$png" 16 "$scratch/digest.png"
+# Twelve colours hold a page of text, in a third of the bytes.
+pngquant --force --speed 1 --output "$png" 12 "$scratch/digest.png"
 echo "$png: 720 x $height, $(stat -c %s "$png") bytes"
