@@ -26,11 +26,10 @@ from daemon.searching import (
 )
 from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
 from daemon.vocabulary import Vocabulary
-from daemon.words import fold, is_one_word
+from daemon.words import fold
 
 _AXES = {"title": TITLE, "summary": SUMMARY, "content": CONTENT}
 _ACROSS = (ACROSS,)
-_OPERATORS = frozenset({"AND", "OR", "NOT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class Compiler:
     def compiled(self, claim: str, rule: TermRule, *, never: bool) -> CompiledTerm:
         """A term as a user wrote it, ready to be looked for. Raises TermError where it can't be read."""
         self._named, self._reads_content = set(), False
-        node = self._node(_read(rule.text), 2 * ((rule.within_words or self._within_words) - 1))
+        node = self._node(parse_term(rule.text), 2 * ((rule.within_words or self._within_words) - 1))
         return CompiledTerm(claim, rule, never, node, frozenset(self._named), self._reads_content)
 
     def _node(self, term: Term, reach: int) -> Node:
@@ -129,26 +128,6 @@ class Compiler:
             number = self._vocabulary.group(frozenset(words)) if len(words) > 1 else next(iter(words))
             others.insert(0, self._leaf(number))
         return others[0] if len(others) == 1 else Any(tuple(others))
-
-
-def _read(text: str) -> Term:
-    """As `parse_term`, in which half of compiling went: what most terms are is told at a glance."""
-    plain, minus, last = text.rpartition(" -")
-    if minus and is_one_word(last) and (term := _read_plain(plain)):
-        return And((term, Not(Word(last))))
-    return _read_plain(text) or parse_term(text)
-
-
-def _read_plain(text: str) -> Term | None:
-    """Plain words near each other, or one quoted phrase of them; None for all else."""
-    quoted = len(text) > 1 and text[0] == text[-1] == '"'
-    words = (text[1:-1] if quoted else text).split()
-    if len(words) < 2 or not all(map(is_one_word, words)):
-        return None
-    parts = tuple(map(Word, words))
-    if quoted:
-        return Phrase(parts)
-    return None if not _OPERATORS.isdisjoint(words) else Near(parts)
 
 
 def entry(text: str) -> Term:
