@@ -27,7 +27,7 @@ from daemon.moments import timestamp
 from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
 from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
-from daemon.settings import Settings, load
+from daemon.settings import Settings, load, template_problems
 from daemon.telling import tell_operator
 
 
@@ -182,8 +182,8 @@ def check(
     Examples: `claimwatch check`, `claimwatch check --config new-feeds.yaml --no-log`
     """
     settings = load(*given(config, state))
-    if settings.template_problems:
-        raise ConfigError(list(settings.template_problems))
+    if problems := template_problems(settings):
+        raise ConfigError(problems)
     rules = settings.rules
     counts = {
         "feeds": len(rules.polled_feeds),

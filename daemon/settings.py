@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -107,7 +107,6 @@ class Settings:
     feed_secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     secret_files: tuple[Path, ...] = ()
     operator: Operator | None = None
-    template_problems: tuple[Problem, ...] = ()
 
 
 def load(config: Path | None = None, state: Path | None = None) -> Settings:
@@ -151,7 +150,6 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         operator=_operator(entries),
         templates=templates,
         shipped_templates=shipped_templates,
-        template_problems=tuple(_template_problems(path.parent / "alerts", templates, shipped_templates)),
         seeds=seeds,
         unwatched=_unwatched(entries, seeds, path.parent / "seeds"),
         term_notes=notes_on_terms(file),
@@ -203,13 +201,16 @@ def load_templates(folder: Path) -> tuple[dict[str, str], list[YamlFile]]:
     return templates, unreadable
 
 
-def _template_problems(
-    folder: Path, templates: Mapping[str, str], shipped_templates: Mapping[str, str]
-) -> Iterator[Problem]:
+def template_problems(settings: Settings) -> list[Problem]:
     """What is wrong with the user's own templates. No reason to stand still: the shipped ones stand in for them."""
-    for fault in template_faults(templates, shipped_templates):
-        hint = "Mend it, or take the file away; until then the shipped template is used."
-        yield Problem(str(folder / fault.template), fault.line, 1 if fault.line else 0, fault.message, hint)
+    folder, hint = (
+        settings.file.parent / "alerts",
+        "Mend it, or take the file away; until then the shipped template is used.",
+    )
+    return [
+        Problem(str(folder / fault.template), fault.line, 1 if fault.line else 0, fault.message, hint)
+        for fault in template_faults(settings.templates, settings.shipped_templates)
+    ]
 
 
 def shipped(name: str) -> Path:
