@@ -10,13 +10,11 @@ import logging
 
 from daemon import queries
 from daemon.databases import Connection
-from daemon.errors import StreamConflict
 from daemon.events import DeliveryCancelled, DeliveryUncertain, NewEvent, Recorded
-from daemon.projections import record
 from daemon.queries import Waiting
 from daemon.recipients import claims_told
 from daemon.rules import Rules
-from daemon.service import Watch
+from daemon.service import Watch, record_first
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +34,7 @@ def cancel(watch: Watch, one: Waiting, reason: str) -> list[Recorded]:
     events = [NewEvent(f"digest/{one.digest}", DeliveryUncertain(one.attempts), one.version)] * (one.state == "started")
     cancelled = DeliveryCancelled(reason, may_have_left=one.attempts > 0)
     events.append(NewEvent(f"digest/{one.digest}", cancelled, one.version + len(events)))
-    try:
-        with watch.log.transaction(watch.clock.now()) as transaction:
-            return record(transaction, events)[-1:]
-    except StreamConflict as conflict:
-        logger.info("action=delivery_taken: %s", conflict)
-        return []
+    return record_first(watch, events, "delivery")[-1:]
 
 
 def _reason(connection: Connection, rules: Rules, one: Waiting) -> str | None:

@@ -57,6 +57,11 @@ class Coverage:
     recovered: tuple[FeedOutage, ...] = ()
 
 
+def told_reason(reason: str, detail: str) -> str:
+    """Why a feed can't be read: its reason, where what was found does not say that itself."""
+    return detail if reason in detail else f"{reason}: {detail}"
+
+
 # ── for a reader ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 _TURNED_AWAY = re.compile(r"(?:http )?(?:401|403|407|429|451)\b|private address")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from daemon import queries
-from daemon.coverage import Coverage, FeedTrouble
+from daemon.coverage import Coverage, FeedTrouble, told_reason
 from daemon.databases import Connection
 from daemon.queries import FeedHealth
 from daemon.rules import Rules
@@ -42,7 +42,7 @@ def _trouble(feed: FeedHealth) -> FeedTrouble | None:
             feed.id,
             "failing",
             feed.since,
-            feed.detail if feed.reason in feed.detail else f"{feed.reason}: {feed.detail}",
+            told_reason(feed.reason, feed.detail),
             feed.hint,
         )
     if feed.state == "gone":

@@ -26,6 +26,7 @@ from daemon.events import (
 )
 from daemon.items import Item, titles_by_key
 from daemon.matching import Matcher
+from daemon.moments import doubled
 from daemon.rules import canonical_json
 
 OLD_AT_FIRST_POLL = timedelta(days=7)
@@ -144,7 +145,7 @@ def next_poll(
 
     Never before `not_before`. Up to a tenth is added by the feed's name, so that feeds drift apart and stay there.
     """
-    pause: timedelta = min(interval * (1 << min(max(failures - 1, 0), 16)), max(longest, interval))
+    pause = doubled(interval, failures - 1, max(longest, interval))
     spread = int.from_bytes(hashlib.sha256(feed.encode()).digest()[:4], "big") / 2**32
     due = now + pause * (1 + spread / 10)
     return max(due, not_before) if not_before else due

@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 
 from daemon import queries
 from daemon.cancelling import NO_RECIPIENT, cancel, cancel_outdated
-from daemon.errors import StreamConflict
 from daemon.events import (
     DeliveryAccepted,
     DeliveryDeferred,
@@ -27,12 +26,12 @@ from daemon.events import (
     Recorded,
 )
 from daemon.mailing import Accepted, Deferred, Handover, Refused, one_round
+from daemon.moments import doubled
 from daemon.preparing import Post
-from daemon.projections import record
 from daemon.queries import Waiting
 from daemon.recipients import is_named
 from daemon.rendering import unpack
-from daemon.service import Watch, beside_the_loop
+from daemon.service import Watch, beside_the_loop, record_first
 
 logger = logging.getLogger(__name__)
 
@@ -80,13 +79,13 @@ async def _deliver_one(watch: Watch, post: Post, one: Waiting) -> list[Recorded]
     if one.state == "started":
         begin.append(NewEvent(stream, DeliveryUncertain(one.attempts), one.version))
     begin.append(NewEvent(stream, DeliveryStarted(attempt, post.carrier.via), one.version + len(begin)))
-    if not (started := await beside_the_loop(_record, watch, begin)):
+    if not (started := await beside_the_loop(record_first, watch, begin, "delivery")):
         return []
     message = unpack(prepared.event.message)
     handover = await post.carrier.hand_over(message, address, prepared.event.message_id, one.prepared_at)
     outcome = _outcome(handover, one, attempt, watch.clock.now())
     logger.debug("action=%s digest=%s attempt=%d", outcome.kind, one.digest, attempt)
-    return await beside_the_loop(_record, watch, [NewEvent(stream, outcome, started[-1].version)])
+    return await beside_the_loop(record_first, watch, [NewEvent(stream, outcome, started[-1].version)], "delivery")
 
 
 def _outcome(
@@ -98,17 +97,7 @@ def _outcome(
         case Refused(reason):
             return DeliveryRefused(reason)
         case Deferred(reason):
-            retry_at = now + min(FIRST_RETRY * 2 ** min(attempt - 1, 12), LONGEST_RETRY)
+            retry_at = now + doubled(FIRST_RETRY, attempt - 1, LONGEST_RETRY)
             if retry_at - (one.first_attempt or now) > LONGEST_TRYING:
                 return DeliveryRefused(f"given up after {attempt} attempts in five days: {reason}", gave_up=True)
             return DeliveryDeferred(reason, retry_at)
-
-
-def _record(watch: Watch, events: Sequence[NewEvent]) -> list[Recorded]:
-    """Appends; an empty list when somebody else took this delivery in hand first."""
-    try:
-        with watch.log.transaction(watch.clock.now()) as transaction:
-            return record(transaction, events)
-    except StreamConflict as conflict:
-        logger.info("action=delivery_taken: %s", conflict)
-        return []

@@ -86,8 +86,6 @@ def compose(
     log_position: int,
     head: str,
     resent: bool = False,
-    still_watching: bool = False,
-    notes: Sequence[str] = (),
     revisions: Sequence[Revision] = (),
     counts: Sequence[DayCount] = (),
     last_due: datetime | None = None,
@@ -137,8 +135,6 @@ def compose(
         moved=len(moved),
         watched=len(views),
         resent=resent,
-        still_watching=still_watching,
-        notes=tuple(notes),
     )
 
 

@@ -17,11 +17,12 @@ from daemon.events import ItemRevised, ItemSeen
 from daemon.moments import parse_timestamp, timestamp
 from daemon.pictures import DAYS, DayCount
 from daemon.queries import to_tell
+from daemon.recipients import last_told
 from daemon.rules import Stance
-from daemon.tables import DeliveryRow, DigestMatchRow, DigestRow, ItemRow, MatchRow, RevisionRow, table_of
+from daemon.tables import DigestMatchRow, ItemRow, MatchRow, RevisionRow, table_of
 
 _item, _match, _text = map(table_of, (ItemRow, MatchRow, RevisionRow))
-_digest, _digest_match, _delivery = map(table_of, (DigestRow, DigestMatchRow, DeliveryRow))
+_digest_match = table_of(DigestMatchRow)
 
 
 def found_by_day(connection: Connection, claims: Sequence[str], today: date, zone: ZoneInfo) -> list[DayCount]:
@@ -50,7 +51,8 @@ def revised_since(
 ) -> list[Revision]:
     """Matches of items that their publishers changed: those that this recipient was told of by that digest, changed
     since the last one, by the text that stood then; and those `telling` now, by the text that they were made on."""
-    since = _last_told(connection, digest, recipient)
+    last = last_told(connection, digest, recipient, 0)
+    since = last.position if last else 0
     changed = (_item.c.text_position > _item.c.position) & ~_item.c.redacted & _match.c.claim.in_(claims)
     # By what was changed, which is little, and not by all that was ever told: of 100,000 matches that took a second.
     lately = _match.c.item.in_(select(_text.c.item).where(_text.c.position > since))
@@ -75,17 +77,6 @@ def revised_since(
             if match.position in revised:
                 found += _revision(connection, match, known_up_to=match.position)
     return found
-
-
-def _last_told(connection: Connection, digest: str, recipient: str) -> int:
-    """The position of the last digest of that name that this recipient has or is about to get; 0 for none."""
-    query = (
-        select(func.max(_digest.c.position))
-        .join(_delivery, _delivery.c.digest == _digest.c.id)
-        .where(_digest.c.name == digest, _digest.c.recipient == recipient, ~_digest.c.resent)
-        .where(_delivery.c.state.not_in(("refused", "cancelled")))
-    )
-    return connection.scalar(query) or 0
 
 
 def _revision(connection: Connection, match: MatchToTell, *, known_up_to: int) -> Iterator[Revision]:

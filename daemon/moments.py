@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, PlainSerializer
@@ -33,6 +33,12 @@ def moment_or_none(text: str | None) -> datetime | None:
 def timestamp_or_none(moment: datetime | None) -> str | None:
     """What such a column holds."""
     return timestamp(moment) if moment else None
+
+
+def doubled(pause: timedelta, times: int, longest: timedelta) -> timedelta:
+    """A pause that grows: doubled so many times, up to `longest`."""
+    # A month doubled 16 times is still a timedelta.
+    return min(pause * (1 << min(max(times, 0), 16)), longest)
 
 
 Moment = Annotated[datetime, AfterValidator(as_utc), PlainSerializer(timestamp)]

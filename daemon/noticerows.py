@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, select
 
-from daemon.events import Event, NoticeDeferred, NoticePrepared, NoticeSent, Recorded
+from daemon.events import NoticeDeferred, NoticePrepared, NoticeSent, Recorded
 from daemon.moments import parse_timestamp, timestamp
 from daemon.notices import Told
+from daemon.rows import insert_row, update_rows
 from daemon.tables import NoticeRow, ToldTroubleRow, table_of
 
 _notice, _told = table_of(NoticeRow), table_of(ToldTroubleRow)
@@ -20,20 +20,22 @@ BACK_WITHIN = timedelta(days=7)
 """A trouble that comes back this soon after it was over is one that comes and goes."""
 
 
-def _prepared(event: NoticePrepared, recorded: Recorded, connection: Connection) -> None:
-    values = {
-        "position": recorded.position,
-        "recipient": recorded.id,
-        "state": "prepared",
-        "version": recorded.version,
-        "prepared_at": timestamp(recorded.at),
-        "finished_at": None,
-        "retry_at": None,
-        "answer": "",
-        "message_id": event.message_id,
-        "subject": event.subject,
-    }
-    connection.execute(insert(_notice), values)
+def prepared(event: NoticePrepared, recorded: Recorded, connection: Connection) -> None:
+    """It waits for its outcome, and what it tells first is not forgotten meanwhile."""
+    insert_row(
+        connection,
+        _notice,
+        position=recorded.position,
+        recipient=recorded.id,
+        state="prepared",
+        version=recorded.version,
+        prepared_at=timestamp(recorded.at),
+        finished_at=None,
+        retry_at=None,
+        answer="",
+        message_id=event.message_id,
+        subject=event.subject,
+    )
     for told in event.told:
         standing = _standing(recorded.id, told, connection)
         # A trouble that could not be told is not forgotten when it is over before anybody was told.
@@ -41,7 +43,8 @@ def _prepared(event: NoticePrepared, recorded: Recorded, connection: Connection)
             _put(recorded.id, told, connection, standing, state="untold", told_at=None)
 
 
-def _sent(event: NoticeSent, recorded: Recorded, connection: Connection) -> None:
+def sent(event: NoticeSent, recorded: Recorded, connection: Connection) -> None:
+    """Its recipient knows what it told."""
     _finish(recorded, connection, state="sent", answer=event.answer)
     at = timestamp(recorded.at)
     for told in event.told:
@@ -58,40 +61,29 @@ def _sent(event: NoticeSent, recorded: Recorded, connection: Connection) -> None
             _put(recorded.id, told, connection, standing, state="over", told_at=at, over_at=at)
 
 
-def _deferred(event: NoticeDeferred, recorded: Recorded, connection: Connection) -> None:
+def deferred(event: NoticeDeferred, recorded: Recorded, connection: Connection) -> None:
+    """It is dropped; the next one is made anew."""
     retry = {"answer": event.reason, "retry_at": timestamp(event.retry_at)}
     _finish(recorded, connection, state="deferred", **retry)
 
 
-PUT: dict[type[Event], Callable[[Any, Recorded, Connection], None]] = {
-    NoticePrepared: _prepared,
-    NoticeSent: _sent,
-    NoticeDeferred: _deferred,
-}
-"""What to do with each kind of event."""
-
-
 def _finish(recorded: Recorded, connection: Connection, **values: Any) -> None:
     # There is one at a time: the next one is not prepared before this one has an outcome.
-    which = (_notice.c.state == "prepared") & (_notice.c.recipient == recorded.id)
-    finished = {"version": recorded.version, "finished_at": timestamp(recorded.at)}
-    connection.execute(update(_notice).where(which).values(**finished, **values))
+    which = {"state": "prepared", "recipient": recorded.id}
+    update_rows(connection, _notice, which, version=recorded.version, finished_at=timestamp(recorded.at), **values)
 
 
 def _standing(recipient: str, told: Told, connection: Connection) -> Any:
-    return connection.execute(select(_told).where(*_key(recipient, told))).first()
+    theirs = _told.c.recipient == recipient, _told.c.kind == told.kind, _told.c.about == told.about
+    return connection.execute(select(_told).where(*theirs)).first()
 
 
 def _put(recipient: str, told: Told, connection: Connection, standing: Any, **values: Any) -> None:
-    if standing is not None:
-        if told.stage == "first":
-            values["since"] = timestamp(told.since)
-        connection.execute(update(_told).where(*_key(recipient, told)).values(**values))
+    key = {"recipient": recipient, "kind": told.kind, "about": told.about}
+    if standing is None:
+        fresh = {"state": "standing", "told_at": None, "over_at": None, "incidents": 1}
+        insert_row(connection, _told, **key, since=timestamp(told.since), **(fresh | values))
         return
-    row = {"recipient": recipient, "kind": told.kind, "about": told.about, "since": timestamp(told.since)}
-    fresh = {"state": "standing", "told_at": None, "over_at": None, "incidents": 1}
-    connection.execute(insert(_told), row | fresh | values)
-
-
-def _key(recipient: str, told: Told) -> tuple[Any, ...]:
-    return _told.c.recipient == recipient, _told.c.kind == told.kind, _told.c.about == told.about
+    if told.stage == "first":
+        values["since"] = timestamp(told.since)
+    update_rows(connection, _told, key, **values)

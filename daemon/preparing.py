@@ -75,6 +75,18 @@ class Post:
     sender_name: str = SENDER_NAME
     unsubscribe: str = ""
 
+    def message(self, rendered: Rendered, *, name: str, message_id: str, now: datetime) -> bytes:
+        """The message that goes out under the name of a digest, or of notices."""
+        return to_message(
+            rendered,
+            sender=self.sender,
+            name=name,
+            message_id=message_id,
+            now=now,
+            sender_name=self.sender_name,
+            unsubscribe=self.unsubscribe,
+        )
+
 
 def next_due_time(watch: Watch) -> datetime | None:
     """When the next digest is due for anybody, as far as is known now; None when none is."""
@@ -280,15 +292,7 @@ def _notes(rule: DigestRule, due: datetime, told: Sequence[datetime], still_watc
 def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> DigestPrepared:
     identity = message_id(view.id, view.head, post.domain)
     rendered = _render(view, post)
-    message = to_message(
-        rendered,
-        sender=post.sender,
-        name=view.name,
-        message_id=identity,
-        now=now,
-        sender_name=post.sender_name,
-        unsubscribe=post.unsubscribe,
-    )
+    message = post.message(rendered, name=view.name, message_id=identity, now=now)
     return DigestPrepared(
         name=view.name,
         recipient=recipient,

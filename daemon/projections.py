@@ -13,11 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
-from daemon import events, mailprojections
+from daemon import events, mailprojections, noticerows
 from daemon.eventlog import Transaction, read
 from daemon.events import Event, NewEvent, Recorded
 from daemon.moments import timestamp, timestamp_or_none
-from daemon.noticerows import NOTICE_TABLES, PUT
 from daemon.rows import insert_row, update_rows
 from daemon.tables import (
     ClaimRow,
@@ -39,7 +38,7 @@ _subscription, _recipient, _digest, _digest_match, _delivery = map(
 )
 PROJECTIONS: tuple[Table, ...] = (
     *(_item, _revision, _match, _feed, _claim, _subscription, _recipient, _digest, _digest_match, _delivery),
-    *NOTICE_TABLES,
+    *noticerows.NOTICE_TABLES,
 )
 
 _READABLE: dict[str, Any] = {"unreadable_sha256": None, "unreadable_detail": ""}
@@ -305,7 +304,7 @@ def _set_feed(connection: Connection, recorded: Recorded, **values: Any) -> None
     update_rows(connection, _feed, {"id": recorded.id}, **values)
 
 
-for _of_mail in (
+for _put in (
     mailprojections.prepared,
     mailprojections.skipped,
     mailprojections.started,
@@ -314,9 +313,8 @@ for _of_mail in (
     mailprojections.refused,
     mailprojections.cancelled,
     mailprojections.uncertain,
+    noticerows.prepared,
+    noticerows.sent,
+    noticerows.deferred,
 ):
-    _project.register(_of_mail)
-
-
-for _kind, _put_notice in PUT.items():
-    _project.register(_kind, _put_notice)
+    _project.register(_put)

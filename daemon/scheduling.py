@@ -27,6 +27,7 @@ from daemon.backfill import waiting as backfill_waiting
 from daemon.delivery import deliver
 from daemon.errors import ClaimwatchError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
+from daemon.moments import doubled
 from daemon.notices import Look, Trouble
 from daemon.parsing import Parser
 from daemon.preparing import Post, next_due_time, prepare_due
@@ -299,8 +300,7 @@ class Daemon:
     def _pause_after_fault(self, tick: str) -> timedelta:
         """Twice as long each time: a server that is away for ten minutes is asked a dozen times, not ten thousand."""
         self._faults[tick] += 1
-        doublings = min(self._faults[tick] - 1, 10)
-        return min(PAUSE_AFTER_FAULT * (1 << doublings), LONGEST_PAUSE_AFTER_FAULT)
+        return doubled(PAUSE_AFTER_FAULT, self._faults[tick] - 1, LONGEST_PAUSE_AFTER_FAULT)
 
     def _rearm(self, scheduler: AsyncIOScheduler, ticks: dict[str, Tick]) -> None:
         for name, tick in ticks.items():

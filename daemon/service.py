@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Literal, ParamSpec, Protocol, TypeVar
 
 from daemon import knowledge, queries
 from daemon.decisions import (
@@ -229,6 +229,16 @@ def after_reading(outcome: Changed, reading: Reading) -> tuple[Outcome, Feed | N
 def _given_up(outcome: Changed, detail: str) -> Failed:
     hint = "It is skipped until it changes. Tell the site, or let the feed rest (enabled: false)."
     return Failed("unreadable", detail, hint, document_sha256=outcome.body_sha256)
+
+
+def record_first(watch: Watch, events: Sequence[NewEvent], what: Literal["delivery", "notice"]) -> list[Recorded]:
+    """Appends events to a stream; an empty list when somebody else took it in hand first."""
+    try:
+        with watch.log.transaction(watch.clock.now()) as transaction:
+            return record(transaction, events)
+    except StreamConflict as conflict:
+        logger.info("action=%s_taken: %s", what, conflict)
+        return []
 
 
 async def beside_the_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -14,15 +14,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 from daemon.digests import message_id
-from daemon.errors import StreamConflict
 from daemon.events import NewEvent, NoticeDeferred, NoticePrepared, NoticeSent, Recorded
 from daemon.mailing import Accepted, Handover, Refused
+from daemon.moments import doubled
 from daemon.notices import Key, Look, NoticeView, compose_notice, next_notice
 from daemon.preparing import Post
-from daemon.projections import record
-from daemon.rendering import Rendered, fault_of, pack, render_notice, to_message, unpack
+from daemon.rendering import Rendered, fault_of, pack, render_notice, unpack
 from daemon.rules import canonical_json, recipient_id
-from daemon.service import Watch, beside_the_loop
+from daemon.service import Watch, beside_the_loop, record_first
 from daemon.troubles import digests_of_recipients, look, told_before
 
 logger = logging.getLogger(__name__)
@@ -69,17 +68,9 @@ def _prepared(watch: Watch, post: Post, address: str, own: Look) -> Recorded | N
     # The same as long as the same is to be told: a server that took a notice and could not say so gets no other one.
     content = canonical_json({"after": before.last_sent, "told": told}).decode()
     identity = message_id(f"notice/{recipient}", content, post.domain)
-    message = to_message(
-        rendered,
-        sender=post.sender,
-        name=LIST_NAME,
-        message_id=identity,
-        now=now,
-        sender_name=post.sender_name,
-        unsubscribe=post.unsubscribe,
-    )
+    message = post.message(rendered, name=LIST_NAME, message_id=identity, now=now)
     event = NoticePrepared(told, identity, rendered.subject, pack(message))
-    recorded = _record(watch, NewEvent(f"notice/{recipient}", event, before.version))
+    recorded = record_first(watch, [NewEvent(f"notice/{recipient}", event, before.version)], "notice")
     return recorded[0] if recorded else None
 
 
@@ -92,7 +83,8 @@ async def _send(watch: Watch, post: Post, address: str, prepared: Recorded) -> l
         logger.info("action=notice_sent subject=%r", event.subject)
     else:
         logger.error("action=notice_deferred subject=%r until=%s: %s", event.subject, outcome.retry_at, outcome.reason)
-    return await beside_the_loop(_record, watch, NewEvent(prepared.stream, outcome, prepared.version))
+    last = NewEvent(prepared.stream, outcome, prepared.version)
+    return await beside_the_loop(record_first, watch, [last], "notice")
 
 
 def _outcome(
@@ -104,8 +96,7 @@ def _outcome(
     with watch.log.reading() as connection:
         tries = told_before(connection, prepared.id, now).deferred
     # A refusal is the operator's to mend, who may not know of it: it stands in `status`, and is tried again every day.
-    longer = min(FIRST_RETRY * 2 ** min(tries, 10), LONGEST_RETRY)
-    pause = LONGEST_RETRY if isinstance(handover, Refused) else longer
+    pause = LONGEST_RETRY if isinstance(handover, Refused) else doubled(FIRST_RETRY, tries, LONGEST_RETRY)
     return NoticeDeferred(event.message_id, handover.reason, now + pause)
 
 
@@ -116,13 +107,3 @@ def _render(view: NoticeView, post: Post) -> Rendered:
         slip = str(fault_of("notice.txt", error))
         logger.error("action=template_failed %s; the shipped template is used instead", slip)
         return render_notice(replace(view, template_error=slip), post.shipped_templates)
-
-
-def _record(watch: Watch, event: NewEvent) -> list[Recorded]:
-    """Appends; an empty list when somebody else told this recipient first."""
-    try:
-        with watch.log.transaction(watch.clock.now()) as transaction:
-            return record(transaction, [event])
-    except StreamConflict as conflict:
-        logger.info("action=notice_taken: %s", conflict)
-        return []

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, Select, func, select
 
+from daemon.coverage import told_reason
 from daemon.eventlog import event_at, read, version_of
 from daemon.events import GapSuspected, Recorded
 from daemon.moments import moment_or_none, parse_timestamp, timestamp
@@ -50,7 +51,7 @@ def _feeds(connection: Connection, now: datetime) -> Look:
     failing: list[Trouble] = []
     others: list[Trouble] = []
     for row in rows.all():
-        why = row.detail if row.reason in row.detail else f"{row.reason}: {row.detail}"
+        why = told_reason(row.reason, row.detail)
         gone = row.state == "gone"
         # One that failed before it was gone is not well again, nor is one that was gone and fails now.
         failed = Trouble("feed failing", row.id, parse_timestamp(row.since), why, row.hint, covered=gone)
