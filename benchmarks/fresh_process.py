@@ -1,6 +1,7 @@
-"""What compiling takes in a process that has done nothing else: `python -m benchmarks.fresh_process TERMS ITEMS`.
+"""What compiling takes in a process that has done nothing else: `python -m benchmarks.fresh_process TERMS ITEMS NEWS`.
 
-TERMS holds a term a line, ITEMS a JSON list of [title, summary]. Prints a JSON object with the fields of `Fresh`.
+TERMS holds a term a line, ITEMS a JSON list of [title, summary], NEWS one of texts that rare words are learnt from.
+Prints a JSON object with the fields of `Fresh`.
 Memory is read from /proc, so this is for Linux.
 """
 
@@ -41,23 +42,26 @@ class Fresh:
     used_bytes: int
 
 
-def in_a_fresh_process(terms: Sequence[MadeTerm], items: Sequence[CorpusItem], folder: Path) -> Fresh:
+def in_a_fresh_process(
+    terms: Sequence[MadeTerm], items: Sequence[CorpusItem], news: Sequence[str], folder: Path
+) -> Fresh:
     """Compiles `terms` in a new process and matches `items` there twice."""
-    terms_file, items_file = folder / "terms", folder / "items"
+    files = terms_file, items_file, news_file = folder / "terms", folder / "items", folder / "news"
     terms_file.write_text("\n".join(term.line for term in terms), encoding="utf-8")
     items_file.write_text(json.dumps([(item.title, item.summary) for item in items]), encoding="utf-8")
-    command = [sys.executable, "-m", "benchmarks.fresh_process", str(terms_file), str(items_file)]
+    news_file.write_text(json.dumps(list(news)), encoding="utf-8")
+    command = [sys.executable, "-m", "benchmarks.fresh_process", *map(str, files)]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]).stdout
     return Fresh(**json.loads(printed))
 
 
-def measured(lines: Sequence[str], items: Sequence[tuple[str, str]]) -> Fresh:
+def measured(lines: Sequence[str], items: Sequence[tuple[str, str]], news: Sequence[str]) -> Fresh:
     rules = rules_of_lines(lines)
     gc.collect()
     before = _resident(os.getpid())
     with _highest() as highest:
         began = time.perf_counter()
-        matcher = compiled(rules)
+        matcher = compiled(rules, news)
         seconds = time.perf_counter() - began
     gc.collect()
     grown = _resident(os.getpid()) - before
@@ -127,8 +131,8 @@ def _read(path: Path) -> str:
 
 def main() -> None:
     lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
-    items = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-    print(json.dumps(asdict(measured(lines, items))))
+    items, news = (json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[2:])
+    print(json.dumps(asdict(measured(lines, items, news))))
 
 
 if __name__ == "__main__":

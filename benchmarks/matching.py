@@ -27,9 +27,11 @@ from benchmarks.matching_costs import (
     measure,
     say,
 )
-from benchmarks.term_sets import CORPUS, MadeTerm, TermMaker, load_items, sample
+from benchmarks.term_sets import CORPUS, SEED, MadeTerm, TermMaker, load_items, sample
 
 ITEMS = 2_000
+HEARD = 500
+"""Other items, from which our matcher learns what words are rare: as many as a watch takes from its log."""
 SIZES = (10, 100, 1_000, 10_000, 100_000)
 CHANGES = 5
 
@@ -162,14 +164,16 @@ def main() -> None:
     made = maker.terms(max(sizes) + CHANGES)
     terms, others = made[:-CHANGES], made[-CHANGES:]
     chosen = sample(items, ITEMS)
+    texts = {item.text for item in chosen}
+    news = [item.text for item in sample(items, HEARD, SEED + 1) if item.text not in texts]
     characters = statistics.mean(len(item.title) + len(item.summary) for item in chosen)
     with tempfile.TemporaryDirectory() as folder:
         fresh = {}
         for size in sizes:
             say(f"{size:,} terms in a fresh process")
-            fresh[size] = list(compilings(terms[:size], chosen, Path(folder)))
+            fresh[size] = list(compilings(terms[:size], chosen, news, Path(folder)))
     even = TermMaker(items, evenly=True).terms(max(sizes))
-    measured = measure(terms, even, maker, chosen, sizes)
+    measured = measure(terms, even, maker, chosen, news, sizes)
     compiling = fresh[max(sizes)]
     say("adding and removing terms")
     seconds = statistics.median(one.compile_seconds for one in compiling)

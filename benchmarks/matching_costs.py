@@ -113,14 +113,16 @@ def measure(
     even: Sequence[MadeTerm],
     maker: TermMaker,
     items: Sequence[CorpusItem],
+    news: Sequence[str],
     sizes: Sequence[int],
 ) -> Measured:
+    """Every engine on `items`, once a round; ours knows from `news`, which are others, what words are rare."""
     common = maker.phrases_of_very_common_words(ADVERSARIAL)
     by_frequency = maker.phrases_of_very_common_words(ADVERSARIAL, by_frequency=True)
 
     def ours(name: str, some: Sequence[MadeTerm]) -> Case:
         say(f"compiling {name}")
-        return our_case(name, compiled(rules_of(some)), items)
+        return our_case(name, compiled(rules_of(some), news), items)
 
     with ExitStack() as stack:
         measured = Measured(
@@ -212,10 +214,12 @@ def _bare(text: str) -> str:
     return re.sub(r"[\W_]+", " ", text)
 
 
-def compilings(terms: Sequence[MadeTerm], items: Sequence[CorpusItem], folder: Path) -> Iterator[Fresh]:
+def compilings(
+    terms: Sequence[MadeTerm], items: Sequence[CorpusItem], news: Sequence[str], folder: Path
+) -> Iterator[Fresh]:
     """The same in several new processes, unless one takes long."""
     for _ in range(FRESH_RUNS):
-        one = in_a_fresh_process(terms, items, folder)
+        one = in_a_fresh_process(terms, items, news, folder)
         yield one
         if one.compile_seconds > LONG_SECONDS:
             return

@@ -85,9 +85,9 @@ def load_items() -> list[CorpusItem]:
         return [CorpusItem(_line(row["title"]), _line(row["summary"]), row["lang"]) for row in rows]
 
 
-def sample(items: Sequence[CorpusItem], count: int) -> list[CorpusItem]:
+def sample(items: Sequence[CorpusItem], count: int, seed: int = SEED) -> list[CorpusItem]:
     """So many items, their languages in the corpus's own proportion, in random order."""
-    draw = random.Random(SEED)
+    draw = random.Random(seed)
     by_language: dict[str, list[CorpusItem]] = {}
     for item in items:
         by_language.setdefault(item.language, []).append(item)
@@ -105,6 +105,8 @@ class TermMaker:
         self._draw = random.Random(SEED)
         self._runs = [run for item in items for field in (item.title, item.summary) for run in _runs(field)]
         self._han = [found for item in items if item.language == "zh" for found in _HAN.findall(item.text)]
+        if evenly:
+            self._han = _even_han(self._han)
         self._share_of_han = sum(item.language == "zh" for item in items) / len(items)
         self._counts = Counter(word for run in self._runs for word in run)
         self._too_common = {word for word, _ in self._counts.most_common(TOO_COMMON)}
@@ -155,6 +157,8 @@ class TermMaker:
     def _phrase(self) -> MadeTerm:
         if self._draw.random() < self._share_of_han:
             han, length = self._draw.choice(self._han), self._draw.randint(2, 4)
+            if self._evenly:
+                return MadeTerm((((han,),),))
             start = self._draw.randrange(max(1, len(han) - length + 1))
             return MadeTerm((((han[start : start + length],),),))
         while True:
@@ -189,6 +193,15 @@ class TermMaker:
         if base is None or others is None:
             return None
         return MadeTerm(base.parts, unless=others[0])
+
+
+def _even_han(clauses: Sequence[str]) -> list[str]:
+    """Each row of two to four characters that comes more than once: what there is to draw evenly from, where nothing
+    shows where words end."""
+    rows = Counter(
+        han[start : start + length] for han in clauses for length in (2, 3, 4) for start in range(len(han) - length + 1)
+    )
+    return [row for row, often in rows.items() if often > 1]
 
 
 def rules_of(terms: Sequence[MadeTerm]) -> Rules:

@@ -1,15 +1,17 @@
 """By what a term is looked up, so that it costs nothing where it can't match.
 
 Whatever matches a term has one of each of the things that the term requires. A term is listed under the rarest of them,
-beside the next rarest; a phrase under two of its words that follow on each other, because the rarest word of a phrase
-of common words is in every item (measured: 1,445 µs an item by one word, 44 by a pair, for 50,000 such phrases).
+beside the next rarest; a phrase under the rarer of two of its words that follow on each other, because the rarest word
+of a phrase of common words is in every item (measured: 1,445 µs an item by one word, 44 by a pair, for 50,000 such
+phrases). Which words are rare is learnt from texts of the news, where there are some: it decides what is looked at in
+vain, and never what is found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from daemon.commonwords import COMMON
 from daemon.compiling import CompiledTerm
@@ -19,6 +21,7 @@ from daemon.searching import (
     EITHER,
     All,
     Any,
+    Axis,
     Close,
     Field,
     Leaf,
@@ -29,12 +32,16 @@ from daemon.searching import (
     Within,
     Without,
 )
-from daemon.vocabulary import Vocabulary
+from daemon.terms import Word
+from daemon.vocabulary import Cell, Vocabulary
 from daemon.words import fold
 
 MOST_SECONDS = 32
 """Alternatives of a second word under each of which a term is listed; with more of them, the first must do."""
-_NO_SECOND = -1
+_GUESS_IN_TEXTS = 0.01
+"""What a guess counts beside texts that were read: no word that none of them had is taken for one that they had."""
+_FEW = 4
+"""Numbers up to which going through all is faster than a set's own way, and needs no set."""
 
 Key: TypeAlias = int | tuple[int, int]
 """What a term can be looked up by: a number, or two that follow on each other."""
@@ -42,11 +49,58 @@ Keys: TypeAlias = tuple[Key, ...]
 """Of these, at least one is in every item that the term matches."""
 
 
-class _Pairs(NamedTuple):
-    """What may follow on a word that reaches so far on the axis, and the terms that wait for it."""
+class _Under:
+    """The terms that are listed under a number, each by another number that it needs.
 
-    width: int
-    seconds: dict[int, list[int]]
+    `beside` are those that need that one anywhere in the item (which for a term that needs no other is the number
+    itself), `behind` those that need it as the next word, `before` as the last one. `others` is all three, for one
+    look.
+    """
+
+    __slots__ = ("before", "behind", "beside", "others")
+
+    def __init__(self) -> None:
+        self.beside: dict[int, list[int]] = {}
+        self.behind: dict[int, list[int]] = {}
+        self.before: dict[int, list[int]] = {}
+        self.others: Collection[int] = ()
+
+    def copy(self) -> _Under:
+        """Another one with the same terms."""
+        copy = _Under()
+        for name in ("beside", "behind", "before"):
+            setattr(copy, name, {other: list(terms) for other, terms in getattr(self, name).items()})
+        return copy
+
+    def complete(self) -> None:
+        """Makes `others` of what was listed."""
+        others = {*self.beside, *self.behind, *self.before}
+        self.others = tuple(others) if len(others) <= _FEW else others
+
+    def between(self, last: Iterable[int], following: Iterable[int], found: set[int]) -> None:
+        """Finds the terms whose words are in order where the number stands, between these two."""
+        if behind := self.behind:
+            for second in following:
+                if second in behind:
+                    found.update(behind[second])
+        if before := self.before:
+            for second in last:
+                if second in before:
+                    found.update(before[second])
+
+    def within(self, first: int, field: Field, width: Callable[[int], int], found: set[int]) -> None:
+        """The same, wherever the number stands in a field."""
+        there, ways = field.at, field.ways
+        if self.behind:
+            reach = width(first)
+            for (at,) in ways[first]:
+                self.between(
+                    (), [second for after in field.next_to(at, reach) for second in there.get(after, ())], found
+                )
+        for second in self.before.keys() & ways.keys():
+            reach = width(second)
+            if any(first in there.get(after, ()) for (at,) in ways[second] for after in field.next_to(at, reach)):
+                found.update(self.before[second])
 
 
 class Index:
@@ -58,16 +112,16 @@ class Index:
         self._vocabulary = vocabulary
         self._rarity = _Rarity(vocabulary)
         self._unlisted: list[int] = []
-        self._words: dict[int, dict[int, list[int]]] = {}
-        self._pairs: dict[int, _Pairs] = {}
-        self._shared: Index | None = None
+        self._under: dict[int, _Under] = {}
+        self.firsts: set[int] = set()
+        """What terms are listed under: a set and a set meet twice as fast as a set and a dictionary's keys."""
         self._alive = 0
 
     def copy(self) -> Index:
         """Another index with the same terms: what is put into it is not in this one."""
         copy = Index(self._vocabulary)
-        copy.terms, copy._rarity, copy._shared = list(self.terms), self._rarity, self
-        copy._words, copy._pairs = dict(self._words), dict(self._pairs)
+        copy.terms, copy._rarity = list(self.terms), self._rarity
+        copy._under = dict(self._under)
         return copy
 
     def put(self, term: CompiledTerm) -> int:
@@ -76,6 +130,11 @@ class Index:
         self.terms.append(term)
         self._rarity.count(term.node)
         return self._unlisted[-1]
+
+    def hear(self, news: Iterable[Iterable[int]]) -> None:
+        """Learns how rare words are from texts, each as the numbers that it meets; for terms listed from then on."""
+        for numbers in news:
+            self._rarity.heard(numbers)
 
     def keep(self, numbers: Iterable[int]) -> None:
         """Drops all terms but these."""
@@ -95,71 +154,81 @@ class Index:
 
     def complete(self) -> None:
         """Lists the terms that were put in, each by the rarest that it requires."""
+        changed: dict[int, _Under] = {}
         for number in self._unlisted:
             if (term := self.terms[number]) is not None:
-                self._list(number, _by_rarity(_required(term.node, self._rarity), self._rarity))
-        self._unlisted, self._shared = [], None
+                self._list(number, _by_rarity(_required(term.node, self._rarity), self._rarity), changed)
+        for under in changed.values():
+            under.complete()
+        self._under |= changed
+        self.firsts = set(self._under)
+        self._unlisted = []
         terms = [term for term in self.terms if term]
         self.reads_content = any(term.reads_content for term in terms)
         across = any(term.rule.across for term in terms)
         self._axes = ((ACROSS,) if across else EITHER) + ((CONTENT,) if self.reads_content else ())
 
-    def _list(self, term: int, required: Sequence[Keys]) -> None:
+    def _list(self, term: int, required: Sequence[Keys], changed: dict[int, _Under]) -> None:
         for key in required[0]:
             if isinstance(key, int):
-                seconds = self._own_words(key)
-                for second in _seconds_of(key, required, self._rarity):
-                    seconds.setdefault(second, []).append(term)
+                beside = self._to_change(key, changed).beside
+                for other in _seconds_of(key, required, self._rarity):
+                    beside.setdefault(other, []).append(term)
             else:
-                self._own_pairs(key[0]).setdefault(key[1], []).append(term)
+                first, second = key
+                if self._rarity.cost(first) <= self._rarity.cost(second):
+                    waiting, other = self._to_change(first, changed).behind, second
+                else:
+                    waiting, other = self._to_change(second, changed).before, first
+                waiting.setdefault(other, []).append(term)
 
-    def _own_words(self, first: int) -> dict[int, list[int]]:
-        own = self._words.get(first)
-        if own is None:
-            own = self._words[first] = {}
-        elif self._shared and own is self._shared._words.get(first):
-            own = self._words[first] = {second: list(terms) for second, terms in own.items()}
-        return own
-
-    def _own_pairs(self, first: int) -> dict[int, list[int]]:
-        own = self._pairs.get(first)
-        if own is None:
-            own = self._pairs[first] = _Pairs(self._vocabulary.width(first), {})
-        elif self._shared and own is self._shared._pairs.get(first):
-            copied = {second: list(terms) for second, terms in own.seconds.items()}
-            own = self._pairs[first] = _Pairs(own.width, copied)
-        return own.seconds
+    def _to_change(self, first: int, changed: dict[int, _Under]) -> _Under:
+        under = changed.get(first)
+        if under is None:
+            # Another index may share what is there.
+            there = self._under.get(first)
+            under = changed[first] = there.copy() if there else _Under()
+        return under
 
     def candidates(self, reading: Reading) -> set[int]:
         """The numbers of the terms that may match."""
         found: set[int] = set()
-        words, pairs_of, present = self._words, self._pairs, reading.present
-        # Views meet a set by going through the smaller of both.
-        there = {_NO_SECOND, *present}
-        for first in present & words.keys():
-            seconds = words[first]
-            if not seconds.keys().isdisjoint(there):
-                for second in seconds.keys() & there:
-                    found.update(seconds[second])
-        pairs = [
-            (first, both)
-            for first in present & pairs_of.keys()
-            if not (both := pairs_of[first]).seconds.keys().isdisjoint(present)
-        ]
-        if pairs:
+        present, under = reading.present, self._under
+        is_absent = present.isdisjoint
+        in_order: dict[int, _Under] = {}
+        for first in present & self.firsts:
+            waiting = under[first]
+            if is_absent(waiting.others):
+                continue
+            if beside := waiting.beside:
+                # A view meets a set by going through the smaller of both.
+                for other in beside.keys() & present:
+                    found.update(beside[other])
+            if waiting.behind or waiting.before:
+                in_order[first] = waiting
+        if in_order:
             for axis in self._axes:
-                _find_pairs(reading.field(axis), pairs, found)
+                _find_in_order(reading, axis, in_order, self._vocabulary.width, found)
         return found
 
 
-def _find_pairs(field: Field, pairs: Iterable[tuple[int, _Pairs]], found: set[int]) -> None:
-    there, ways = field.at, field.ways
-    for first, (width, seconds) in pairs:
-        for (at,) in ways.get(first, ()):
-            for after in field.next_to(at, width) if field.joins else (at + width,):
-                for second in there.get(after, ()):
-                    if second in seconds:
-                        found.update(seconds[second])
+def _find_in_order(
+    reading: Reading, axis: Axis, in_order: Mapping[int, _Under], width: Callable[[int], int], found: set[int]
+) -> None:
+    is_absent = in_order.keys().isdisjoint
+    last: Cell = ()
+    for cell, following in pairwise((*reading.cells(axis), ())):
+        if not is_absent(cell):
+            if not last.__class__ is cell.__class__ is following.__class__ is tuple:
+                # Beside hyphens, and between characters, it takes more than a look.
+                field = reading.field(axis)
+                for first in in_order.keys() & field.ways.keys():
+                    in_order[first].within(first, field, width, found)
+                return
+            for first in cell:
+                if waiting := in_order.get(first):
+                    waiting.between(last, following, found)
+        last = cell
 
 
 def _seconds_of(first: int, required: Sequence[Keys], rarity: _Rarity) -> Sequence[int]:
@@ -169,21 +238,30 @@ def _seconds_of(first: int, required: Sequence[Keys], rarity: _Rarity) -> Sequen
         numbers = {key if isinstance(key, int) else min(key, key=rarity.cost) for key in keys}
         if len(numbers) <= MOST_SECONDS and first not in numbers:
             return sorted(numbers)
-    return (_NO_SECOND,)
+    return (first,)
 
 
 class _Rarity:
-    """How rare a word is, guessed by how many terms hold it: terms are made of what news is made of."""
+    """How rare a word is: by how many texts of the news have it, and where that does not tell, by a guess.
+
+    The guess goes by how many terms hold it: terms are made of what news is made of.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._counts: dict[int, int] = {}
+        self._texts: dict[int, int] = {}
         self._costs: dict[int, float] = {}
 
     def count(self, node: Node) -> None:
         """Counts a term's words."""
         for number in _numbers_in(node):
             self._counts[number] = self._counts.get(number, 0) + 1
+
+    def heard(self, numbers: Iterable[int]) -> None:
+        """Counts what a text of the news meets."""
+        for number in numbers:
+            self._texts[number] = self._texts.get(number, 0) + 1
 
     def cost(self, key: Key) -> float:
         """How often, about, a term is looked at in vain that is looked up by this key."""
@@ -196,8 +274,13 @@ class _Rarity:
 
     def _of_number(self, number: int) -> float:
         word = self._vocabulary.words[number]
+        if self._texts:
+            return self._texts.get(number, 0) + self._guess(number, word) * _GUESS_IN_TEXTS
+        return self._guess(number, word)
+
+    def _guess(self, number: int, word: Word | None) -> float:
         if word is None:
-            return sum(map(self.cost, self._vocabulary.members(number)))
+            return sum(self._guess(one, self._vocabulary.words[one]) for one in self._vocabulary.members(number))
         folded = fold(word.text)
         cost = 1.0 + self._counts.get(number, 0) + 8 / len(folded)
         if folded in COMMON and not word.cased:

@@ -9,15 +9,13 @@ The dictionaries cost tens of megabytes, so this is for a process that ends when
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from daemon.english import English
 from daemon.slavic import Slavic
 from daemon.stems import script_of
-from daemon.words import Forms
+from daemon.words import Forms, is_cyrillic
 
-_CYRILLIC = re.compile(r"[\u0400-\u052f\u0300-\u036f']+")
 # A shorter word that English doesn't have is an abbreviation: *nhl* has no stem.
 _LEAST_LATIN_LETTERS = 4
 
@@ -27,13 +25,18 @@ def inflect(words: Iterable[str]) -> dict[str, Forms]:
 
     `by_stem` is set for words of other languages than those three that a stemmer serves.
     """
+    shared: dict[Forms, Forms] = {}
+    return {word: shared.setdefault(forms, forms) for word, forms in inflected(words)}
+
+
+def inflected(words: Iterable[str]) -> Iterator[tuple[str, Forms]]:
+    """The same word by word, in an order of its own: whoever does not keep them needs little room."""
     slavic: list[str] = []
     rest: list[str] = []
     for word in dict.fromkeys(words):
-        (slavic if _CYRILLIC.fullmatch(word) else rest).append(word)
-    shared: dict[Forms, Forms] = {}
-    found = (*_in_cyrillic(slavic), *_elsewhere(rest))
-    return {word: shared.setdefault(forms, forms) for word, forms in found}
+        (slavic if is_cyrillic(word) else rest).append(word)
+    yield from _in_cyrillic(slavic)
+    yield from _elsewhere(rest)
 
 
 def _in_cyrillic(words: list[str]) -> Iterator[tuple[str, Forms]]:

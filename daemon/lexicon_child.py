@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from daemon.inflection import inflect
+from daemon.inflection import inflected
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,20 @@ def main() -> None:
 
 
 def answer(words: Sequence[str]) -> Answer:
-    """The forms of `words`, each list of forms once."""
-    found = inflect(words)
-    lists: dict[frozenset[str], int] = {}
-    list_of = [lists.setdefault(found[word].forms, len(lists)) for word in words]
-    by_stem = [place for place, word in enumerate(words) if found[word].by_stem]
-    guessed = [place for place, word in enumerate(words) if found[word].guessed]
-    return Answer(["\n".join(forms) for forms in lists], list_of, by_stem, guessed)
+    """The forms of `words`, which are all different, each list of forms once."""
+    places = {word: place for place, word in enumerate(words)}
+    answer = Answer([], [0] * len(words), [], [])
+    lists: dict[str, int] = {}
+    for word, found in inflected(words):
+        # As one text at once: the sets of 10,000 Slavic words would take as much room as the dictionaries do.
+        listed, place = "\n".join(sorted(found.forms)), places[word]
+        answer.list_of[place] = lists.setdefault(listed, len(lists))
+        if found.by_stem:
+            answer.by_stem.append(place)
+        if found.guessed:
+            answer.guessed.append(place)
+    answer.lists.extend(lists)
+    return answer
 
 
 if __name__ == "__main__":

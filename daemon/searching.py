@@ -90,9 +90,12 @@ class Reading:
         """The words of an axis."""
         found = self._fields[axis]
         if found is None:
-            cells = self._cells[TITLE] + self._cells[SUMMARY] if axis == ACROSS else self._cells[axis]
-            found = self._fields[axis] = Field(cells)
+            found = self._fields[axis] = Field(self.cells(axis))
         return found
+
+    def cells(self, axis: Axis) -> list[Cell]:
+        """What the pieces of an axis meet, in order."""
+        return self._cells[TITLE] + self._cells[SUMMARY] if axis == ACROSS else self._cells[axis]
 
     def widths(self, axis: Axis) -> list[int]:
         """How far each piece of a field reaches on its axis."""

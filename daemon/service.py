@@ -37,12 +37,13 @@ from daemon.events import ClaimMatched, FeedFailed, ItemRevised, ItemSeen, NewEv
 from daemon.fetching import Changed, Failed, Fetcher, Gone, Outcome, Request, Unchanged
 from daemon.items import Feed, NotAFeed
 from daemon.knowledge import PollState, UnreadableDocument
-from daemon.lexicon import forms_of
+from daemon.lexicon import forms_coming
 from daemon.matching import Matcher, compile_rules
 from daemon.parsing import Parser, Reading, Unreadable
 from daemon.projections import record
 from daemon.rematching import claims_to_rematch
 from daemon.rules import FeedRule, Rules
+from daemon.storeditems import newest_texts
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ _BESIDE = ThreadPoolExecutor(max_workers=2, thread_name_prefix="claimwatch")
 MOST_ITEMS = 5_000
 """In one document: the largest real one seen has 794. A megabyte can name 50,000, which take minutes to record."""
 MOST_DETAIL_CHARACTERS = 400
+MANY_TERMS = 1_000
+"""Terms from which on it pays to learn, from what is stored, which of their words are rare."""
+TEXTS_TO_LEARN_FROM = 500
 MOST_TRIES = 10
 """How often a decision is made again when somebody else was first; more than that is no race."""
 
@@ -90,7 +94,13 @@ class Watch:
     @cached_property
     def matcher(self) -> Matcher:
         """The compiled terms. Made when they are first asked for: what only sends or tells needs no dictionaries."""
-        return compile_rules(self.rules, forms_of, self.before)
+        return compile_rules(self.rules, forms_coming, self.before, self._news())
+
+    def _news(self) -> list[str]:
+        if sum(len(claim.terms) for claim in self.rules.watched_claims) < MANY_TERMS:
+            return []
+        with self.log.reading() as connection:
+            return newest_texts(connection, TEXTS_TO_LEARN_FROM)
 
 
 @dataclass(frozen=True)

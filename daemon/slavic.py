@@ -21,6 +21,8 @@ _PARTICIPLES = frozenset({"PRTF", "PRTS"})
 # ten times less likely than the best.
 _MOST_PREDICTED = 2
 _LEAST_SHARE = 0.1
+_MOST_MADE = 1_000
+"""Words whose forms are kept: those that share them are neighbours in the alphabet, and are asked one after another."""
 
 
 class _Reading(NamedTuple):
@@ -124,6 +126,8 @@ class _Dictionary:
         key = (stem, endings.lemma, endings.all)
         made = self._made.get(key)
         if made is None:
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
             lemma = fold(endings.lemma[0] + stem + endings.lemma[1])
             made = (lemma, frozenset(fold(before + stem + after) for before, after in endings.all))
             self._made[key] = made

@@ -36,6 +36,13 @@ def stored_items(
         yield from map(_stored, rows)
 
 
+def newest_texts(connection: Connection, count: int) -> list[str]:
+    """Title and summary of so many items, those that were seen last."""
+    query = select(*_COLUMNS).join(EVENT, EVENT.c.position == _item.c.text_position)
+    rows = connection.execute(query.order_by(_item.c.position.desc()).limit(count))
+    return [f"{item.title}\n{item.summary}" for item in map(_stored, rows)]
+
+
 def count_items(
     connection: Connection, *, since: datetime | None = None, first_seen_since: datetime | None = None
 ) -> int:

@@ -27,7 +27,7 @@ from daemon.words import (
 )
 
 Inflect: TypeAlias = Callable[[Iterable[str]], Mapping[str, Forms]]
-"""The forms of folded words: see `lexicon.forms_of`."""
+"""The forms of folded words: see `lexicon.forms_of`. They may be still on their way until they are looked at."""
 Numbers: TypeAlias = tuple[int, ...]
 
 MOST_CELLS = 150_000
@@ -58,6 +58,8 @@ class Vocabulary:
         self.words: list[Word | None] = []
         """By number; None for a group."""
         self._numbers: dict[Word | Forms, int] = {}
+        self._plain: dict[str, int] = {}
+        """The same for words that are inflected, as they are written: most are asked for many times."""
         self._forms: dict[str, Forms] = {}
         self._groups: dict[frozenset[int], int] = {}
         self._groups_of: dict[int, Numbers] = {}
@@ -71,16 +73,26 @@ class Vocabulary:
         """Their stems, by the same letters, from when a text has such a word on: sixteen stemmers take 25 µs a word."""
         self._prefix_lengths: tuple[int, ...] = ()
 
-    def learn(self, words: Iterable[str], inflect: Inflect) -> None:
-        """Looks up the forms of these folded words, which `number` goes by."""
-        if new := set(words) - self._forms.keys():
-            self._forms.update(inflect(new))
+    def look_up(self, words: Iterable[str], inflect: Inflect) -> Mapping[str, Forms]:
+        """The forms of those of these folded words that it does not know yet, for `learn`."""
+        new = set(words) - self._forms.keys()
+        return inflect(new) if new else {}
+
+    def learn(self, forms: Mapping[str, Forms]) -> None:
+        """Takes in the forms of words, which `number` goes by from then on."""
+        self._forms.update(forms)
 
     def number(self, word: Word) -> int:
         """The number of a word of a term. Words of the same forms have the same: *attack* and *attacks*."""
-        key: Word | Forms = word
-        if not (word.exact or word.prefix):
+        if word.exact or word.prefix:
+            return self._numbered(word, word)
+        known = self._plain.get(word.text)
+        if known is None:
             key = self._forms.get(fold(word.text)) or Forms(frozenset({fold(word.text)}))
+            known = self._plain[word.text] = self._numbered(word, key)
+        return known
+
+    def _numbered(self, word: Word, key: Word | Forms) -> int:
         known = self._numbers.get(key)
         if known is None:
             known = self._numbers[key] = len(self.words)
@@ -163,7 +175,7 @@ class Cells(dict[str, Cell]):
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._characters = _Characters(vocabulary)
 
     def of(self, text: str) -> list[Cell]:
@@ -208,17 +220,17 @@ class Cells(dict[str, Cell]):
 
     def _of_chunk(self, chunk: str) -> Cell:
         if is_one_word(chunk):
-            return self._vocabulary.met_by(chunk)
+            return self.vocabulary.met_by(chunk)
         there = list(units(chunk))
         if len(there) == 1 and there[0].after == 2:
-            return self._vocabulary.met_by(there[0].word)
+            return self.vocabulary.met_by(there[0].word)
         met = [(unit, self._met_by(unit)) for unit in sorted(there)]
         width = max((unit.after for unit in there), default=0)
         return _run([(unit.at, unit.after if unit.joins else 0, numbers) for unit, numbers in met if numbers], width)
 
     def _met_by(self, unit: Unit) -> Numbers:
         is_character = unit.after - unit.at == 1
-        return self._characters[unit.word] if is_character else self._vocabulary.met_by(unit.word)
+        return self._characters[unit.word] if is_character else self.vocabulary.met_by(unit.word)
 
 
 class _Characters(dict[str, Numbers]):

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from typing import NamedTuple
 
 # Thai, Lao, Burmese, Khmer, kana, Han and their extensions; the gaps are punctuation and digits.
@@ -59,6 +59,7 @@ _LETTERS_APART = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "�
 _ACCENT = re.compile(
     "(и\u0306|і\u0308|у\u0306)|[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed]"
 )
+_CYRILLIC = re.compile(r"[\u0400-\u052f\u0300-\u036f']+")
 _ELISION = re.compile(
     r"(?:[cdjlmnst]|qu|un|dell|all|dall|nell|sull|quell|quest|jusqu|lorsqu|puisqu)'(?=\w\w)", re.IGNORECASE
 )
@@ -158,6 +159,11 @@ def unspaced_apart(piece: str) -> list[str]:
     return apart
 
 
+def is_cyrillic(word: str) -> bool:
+    """Whether it is a folded word of Cyrillic letters, accents and apostrophes among them."""
+    return _CYRILLIC.fullmatch(word) is not None
+
+
 def is_unspaced(text: str) -> bool:
     """Whether every character of it belongs to a script that is written without spaces between words."""
     return _ALL_UNSPACED.fullmatch(text) is not None
@@ -174,7 +180,7 @@ class Spans:
         self._pieces = pieces(text)
         self._first = [0, *accumulate(widths)]
         self._known: dict[int, tuple[int, int]] = {}
-        self._units: dict[int, dict[int, Unit]] = {}
+        self._places: dict[int, dict[int, tuple[int, int]]] = {}
         self._starts = [0]
         """The first character of each piece, as far as they were looked for."""
 
@@ -191,10 +197,10 @@ class Spans:
         if self._first[index + 1] - self._first[index] == 2 and is_one_word(word := written.strip(_EDGES)):
             start += written.index(word)
             return start, start + len(word)
-        if index not in self._units:
-            self._units[index] = {unit.at: unit for unit in units(written)}
-        unit = self._units[index][place - self._first[index]]
-        return start + unit.start, start + unit.end
+        if index not in self._places:
+            self._places[index] = _places(written)
+        first, last = self._places[index][place - self._first[index]]
+        return start + first, start + last
 
     def _start(self, index: int) -> int:
         starts = self._starts
@@ -203,6 +209,26 @@ class Spans:
             starts[-1] = self._text.index(piece, starts[-1])
             starts.append(starts[-1] + len(piece))
         return starts[index]
+
+
+def _places(piece: str) -> dict[int, tuple[int, int]]:
+    """The characters of each word of a piece, by its place on the axis."""
+    apart = unspaced_apart(piece) if has_unspaced(piece) else []
+    if not apart:
+        return {unit.at: (unit.start, unit.end) for unit in units(piece)}
+    # As the cells of such a piece are made: each character of a clause of Chinese is a word, which needs no search.
+    places: dict[int, tuple[int, int]] = {}
+    at = start = 0
+    for spaced, unspaced in zip_longest(apart[::2], apart[1::2], fillvalue=""):
+        after = at
+        for unit in units(spaced):
+            places[at + unit.at] = (start + unit.start, start + unit.end)
+            after = max(after, at + unit.after)
+        at, start = after, start + len(spaced)
+        for place in range(len(unspaced)):
+            places[at + place] = (start + place, start + place + 1)
+        at, start = at + len(unspaced), start + len(unspaced)
+    return places
 
 
 @lru_cache(maxsize=65_536)

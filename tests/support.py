@@ -84,9 +84,9 @@ def rules(*parts: FeedRule | ClaimRule | DigestRule, **fields: Any) -> Rules:
     return Rules(feeds=of(FeedRule, feed()), claims=of(ClaimRule, claim()), digests=of(DigestRule, digest()), **fields)
 
 
-def compiled(rule_set: Rules, before: Matcher | None = None) -> Matcher:
+def compiled(rule_set: Rules, before: Matcher | None = None, news: Iterable[str] = ()) -> Matcher:
     """The matcher of these rules; the dictionaries are asked here, without a process of their own."""
-    return compile_rules(rule_set, _forms_of, before)
+    return compile_rules(rule_set, _forms_of, before, news)
 
 
 def _forms_of(words: Iterable[str]) -> Mapping[str, Forms]:

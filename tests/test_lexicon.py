@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from daemon.children import command_of, environment
 from daemon.errors import ClaimwatchError
-from daemon.lexicon import Lexicon, forms_of
+from daemon.lexicon import Lexicon, forms_coming, forms_of
 
 
 def counted(folder: Path) -> tuple[Sequence[str], Path]:
@@ -57,11 +58,15 @@ def test_two_threads_that_ask_the_same_words_at_once_start_one_process(tmp_path:
     assert lines_of(starts) == 1
 
 
-def test_many_words_are_asked_of_two_processes_and_all_are_answered(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("alphabet", "processes"), [("abcdefghijklm", 1), ("abcdefабвгдежз", 2)])
+def test_many_words_are_asked_of_a_process_for_each_script_and_all_are_answered(
+    alphabet: str, processes: int, tmp_path: Path
+) -> None:
     command, starts = counted(tmp_path)
-    words = [f"{letters}{number}" for letters in ("a", "б", "戦") for number in range(2_000)] + ["struck", "truce"]
+    words = [*list(map("".join, product(alphabet, repeat=4)))[::5], "struck", "truce", "戦"]
+    assert len(words) > 4_000
     found = Lexicon(command).forms_of(words)
-    assert lines_of(starts) == 2
+    assert lines_of(starts) == processes
     assert found.keys() == set(words)
     assert all(word in forms.forms for word, forms in found.items())
     assert "strikes" in found["struck"].forms
@@ -106,6 +111,13 @@ def test_a_child_that_gives_no_answer_is_told_of_with_what_to_do(command: list[s
 def test_an_answer_that_is_none_is_not_taken_for_one(answer: str) -> None:
     with pytest.raises(ClaimwatchError, match="answer is none"):
         Lexicon(["echo", answer]).forms_of(["truce"])
+
+
+def test_forms_that_are_coming_are_waited_for_where_they_are_looked_at() -> None:
+    coming = forms_coming(word for word in ("struck", "truce"))
+    assert "strikes" in coming["struck"].forms
+    assert dict(coming) == forms_of(["struck", "truce"])
+    assert len(coming) == 2
 
 
 def test_a_failure_is_not_remembered(tmp_path: Path) -> None:

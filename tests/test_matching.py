@@ -370,3 +370,59 @@ def test_words_in_a_phrase_with_room_stand_for_themselves() -> None:
     assert bears("energy strike", "An attack on energy", words=lists)
     assert not bears('"energy strike"~3', "An attack on energy", words=lists)
     assert bears('"energy strike"~3', "A strike on energy", words=lists)
+
+
+# ── what is looked at ────────────────────────────────────────────────────────────────────────────────────────────
+
+NEWS = ["Port ships sail", "Ships and port", "The port", "Ships", "A port for ships"] * 20
+
+
+def looked_at(made: Matcher, title: str) -> int:
+    """How many terms are held against a title."""
+    return len(made.index.candidates(made.reading(title, "")))
+
+
+@pytest.mark.parametrize(
+    "term", ["port zaporizhzhia", "zaporizhzhia port", '"zaporizhzhia port"', '"port zaporizhzhia"']
+)
+def test_a_term_is_looked_up_by_the_word_that_the_news_has_least(term: str) -> None:
+    watched = rules(claim("c", term))
+    (number,) = compiled(watched, news=NEWS).index.firsts
+    assert number in compiled(watched, news=NEWS).reading("Zaporizhzhia", "").present
+
+
+@pytest.mark.parametrize("news", [[], NEWS, ["Zaporizhzhia"] * 9], ids=["unknown", "of ports", "of the other word"])
+@pytest.mark.parametrize(
+    ("term", "title", "held_against"),
+    [
+        ('"sea port"', "Sea port", True),
+        ('"sea port"', "A sea-port", True),
+        ('"sea port"', "The port at sea", False),
+        ('"sea port"', "Sea, port", True),
+        ('"sea port"', "Sea — port", True),
+        ('"port port"', "Port, port", True),
+        ('"port port"', "A port", False),
+        ('"zaporizhzhia port ships"', "Zaporizhzhia port ships", True),
+        ("停战", "俄乌停战谈判", True),
+        ("停战", "停不战", False),
+        ('"港口 port"', "港口port", True),
+        ('"port 港口"', "港口 port", False),
+        ("port ships", "Ships", False),
+        ("port ships", "Ships, port", True),
+        ("port", "A port", True),
+    ],
+)
+def test_what_the_news_has_decides_what_is_looked_up_and_never_what_is_found(
+    term: str, title: str, held_against: bool, news: list[str]
+) -> None:
+    made = compiled(rules(claim("c", term)), news=news)
+    assert looked_at(made, title) == held_against
+    assert bool(made.match(title=title, summary="")) == held_against
+
+
+def test_a_term_that_is_added_is_looked_up_by_what_was_learnt_before() -> None:
+    before = compiled(rules(claim("c", "energy strike")), news=["energy"] * 9)
+    made = compiled(rules(claim("c", "energy strike", "energy pause")), before)
+    assert looked_at(made, "Energy strike, energy pause") == 2
+    assert [one.term for one in made.match(title="Energy pause", summary="")[0].evidence] == ["energy pause"]
+    assert not before.match(title="Energy pause", summary="")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from random import Random
@@ -98,6 +98,8 @@ class Case:
     feed: str
     within_words: int
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    news: tuple[str, ...] = ()
+    """What the words of terms are known to be rare by."""
 
     @property
     def rules(self) -> Rules:
@@ -138,7 +140,8 @@ class Drawing:
             for _ in range(self.draw.randint(1, 3))
         )
         item = {"title": self.text(7), "summary": self.text(7), "content": self.text(3)}
-        return Case(claims, item, self.draw.choice(FEEDS), self.draw.randint(2, 5), lists)
+        news = tuple(self.text(7) for _ in range(self.draw.choice((0, 5))))
+        return Case(claims, item, self.draw.choice(FEEDS), self.draw.randint(2, 5), lists, news)
 
     def chance(self, share: float) -> bool:
         return self.draw.random() < share
@@ -216,9 +219,12 @@ def _forms() -> Mapping[str, Forms]:
     return inflect({fold(part.spelt) for word in spelt for part in read({"": word}, [""])} | GROUPS_WORDS)
 
 
-def compiled(rule_set: Rules) -> Matcher:
-    # AND, title and the like are asked for, too; they stand in no text.
-    return compile_rules(rule_set, lambda words: {word: _forms().get(word, Forms(frozenset({word}))) for word in words})
+def compiled(rule_set: Rules, news: Iterable[str] = ()) -> Matcher:
+    def inflected(words: Iterable[str]) -> Mapping[str, Forms]:
+        # AND, title and the like are asked for, too; they stand in no text.
+        return {word: _forms().get(word, Forms(frozenset({word}))) for word in words}
+
+    return compile_rules(rule_set, inflected, news=news)
 
 
 # ── the same ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -227,7 +233,7 @@ def compiled(rule_set: Rules) -> Matcher:
 def disagreement(case: Case) -> str:
     """What the matcher says otherwise than the reference; nothing, if they agree."""
     by_term: dict[tuple[str, str], list[Evidence]] = {}
-    for match in compiled(case.rules).match(feed=case.feed, **case.item):
+    for match in compiled(case.rules, case.news).match(feed=case.feed, **case.item):
         for one in match.evidence:
             by_term.setdefault((match.claim, one.term), []).append(one)
     expected = {

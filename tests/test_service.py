@@ -25,7 +25,7 @@ from daemon.knowledge import PollState
 from daemon.parsing import Limits, Parser, open_parser
 from daemon.projections import record
 from daemon.rules import FeedRule
-from daemon.service import MOST_ITEMS, Polled, SystemClock, Watch, due_feeds, poll, record_rules
+from daemon.service import MANY_TERMS, MOST_ITEMS, Polled, SystemClock, Watch, due_feeds, poll, record_rules
 from tests.support import (
     NOW,
     Answer,
@@ -148,6 +148,17 @@ def test_a_poll_keeps_what_the_next_question_goes_by(watch: Watch, web: WebServe
     assert head(watch.log) == before
     assert state_of(watch).succeeded_at == NOW + timedelta(hours=1)
     assert state_of(watch).window == state.window
+
+
+def test_a_watch_over_many_terms_learns_from_its_log_what_words_are_rare(begun: Watch) -> None:
+    take_in(begun, feed(), Changed(rss(*(item(f"Strike {number}") for number in range(9))), "x", None, None, None))
+    many = claim("many", *(f"strike depot{number}" for number in range(MANY_TERMS)))
+    rule_set = rules(many)
+    matcher = Watch.over(begun.log, rule_set, begun.clock).matcher
+    strikes = matcher.reading("Strike", "").present
+    assert strikes
+    assert strikes.isdisjoint(matcher.index.firsts)
+    assert [one.claim for one in matcher.match(title="A strike on depot7", summary="")] == ["many"]
 
 
 def test_the_same_bytes_again_append_nothing(watch: Watch, web: WebServer) -> None:
