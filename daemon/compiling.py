@@ -90,11 +90,10 @@ class Compiler:
                 return self._local(term, reach)
 
     def _local(self, term: Term, reach: int) -> Local:
+        if isinstance(term, Word):
+            is_name = self._lists and not (term.exact or term.prefix) and fold(term.text) in self._lists
+            return self._list(fold(term.text)) if is_name else self._leaf(self._vocabulary.number(term))
         match term:
-            case Word(text, exact=False, prefix=False) if self._lists and fold(text) in self._lists:
-                return self._list(fold(text))
-            case Word():
-                return self._leaf(self._vocabulary.number(term))
             case Phrase(words):
                 numbers = tuple(map(self._vocabulary.number, words))
                 return Row(numbers, tuple(map(self._vocabulary.width, numbers)))

@@ -266,7 +266,8 @@ class _Rarity:
     def cost(self, key: Key) -> float:
         """How often, about, a term is looked at in vain that is looked up by this key."""
         if not isinstance(key, int):
-            return min(map(self.cost, key)) / 16
+            first, second = key
+            return min(self.cost(first), self.cost(second)) / 16
         cost = self._costs.get(key)
         if cost is None:
             cost = self._costs[key] = self._of_number(key)
@@ -289,7 +290,8 @@ class _Rarity:
 
 
 def _by_rarity(required: Iterable[Keys], rarity: _Rarity) -> list[Keys]:
-    return sorted(dict.fromkeys(required), key=lambda keys: sum(map(rarity.cost, keys)))
+    cost = rarity.cost
+    return sorted(dict.fromkeys(required), key=lambda keys: cost(keys[0]) if len(keys) == 1 else sum(map(cost, keys)))
 
 
 def _required(node: Node, rarity: _Rarity) -> list[Keys]:
