@@ -111,6 +111,8 @@ class Index:
         """By number; None where a term is no longer in the rules."""
         self._vocabulary = vocabulary
         self._rarity = _Rarity(vocabulary)
+        self._rest: list[tuple[int, ...]] = []
+        """By number, what a term requires besides that by which it is listed."""
         self._unlisted: list[int] = []
         self._under: dict[int, _Under] = {}
         self.firsts: set[int] = set()
@@ -121,13 +123,14 @@ class Index:
         """Another index with the same terms: what is put into it is not in this one."""
         copy = Index(self._vocabulary)
         copy.terms, copy._rarity = list(self.terms), self._rarity
-        copy._under = dict(self._under)
+        copy._under, copy._rest = dict(self._under), list(self._rest)
         return copy
 
     def put(self, term: CompiledTerm) -> int:
         """Takes a term in and gives it a number; it is found from `complete` on."""
         self._unlisted.append(len(self.terms))
         self.terms.append(term)
+        self._rest.append(())
         self._rarity.count(term.node)
         return self._unlisted[-1]
 
@@ -157,7 +160,9 @@ class Index:
         changed: dict[int, _Under] = {}
         for number in self._unlisted:
             if (term := self.terms[number]) is not None:
-                self._list(number, _by_rarity(_required(term.node, self._rarity), self._rarity), changed)
+                required = _by_rarity(_required(term.node, self._rarity), self._rarity)
+                self._list(number, required, changed)
+                self._rest[number] = _rest(required)
         for under in changed.values():
             under.complete()
         self._under |= changed
@@ -209,6 +214,9 @@ class Index:
         if in_order:
             for axis in self._axes:
                 _find_in_order(reading, axis, in_order, self._vocabulary.width, found)
+        if found:
+            rest, has = self._rest, present.issuperset
+            return {number for number in found if has(rest[number])}
         return found
 
 
@@ -239,6 +247,14 @@ def _seconds_of(first: int, required: Sequence[Keys], rarity: _Rarity) -> Sequen
         if len(numbers) <= MOST_SECONDS and first not in numbers:
             return sorted(numbers)
     return (first,)
+
+
+def _rest(required: Sequence[Keys]) -> tuple[int, ...]:
+    first = required[0][0] if len(required[0]) == 1 else ()
+    listed = {first} if isinstance(first, int) else {*first}
+    return tuple(
+        key for keys in required[1:] if len(keys) == 1 for key in keys if isinstance(key, int) and key not in listed
+    )
 
 
 class _Rarity:
