@@ -1,7 +1,7 @@
-"""How long a log of an earlier release takes to open: `python -m benchmarks.migration [EVENTS]`, 100,000 without a number.
+"""How long a log of an earlier release takes to open: `python -m benchmarks.migration [EVENTS]`, else 100,000.
 
-The log holds made-up items, every tenth of them with a match. Its tables are those of this release; that no version is
-noted makes it one of the first.
+The log holds made-up items of a hundred feeds, every tenth of them with a match. Its tables are those of this release;
+that no version is noted makes it one of the first.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.databases import database_of
 from tests.support import NOW, feed, rules
 
 BATCH = 2_000
+FEEDS = 100
 
 
 def story() -> Iterator[NewEvent]:
@@ -32,11 +33,12 @@ def story() -> Iterator[NewEvent]:
     number = 0
     while True:
         number += 1
+        name = f"feed-{number % FEEDS}"
         summary = f"Officials said on day {number} that a prisoner exchange was being prepared. " * 3
         yield NewEvent(
             f"item/{number}",
             ItemSeen(
-                feed="gazette",
+                feed=name,
                 key="guid",
                 guid=f"report-{number}",
                 link=f"https://news.example/report-{number}",
@@ -51,12 +53,12 @@ def story() -> Iterator[NewEvent]:
         )
         if number % 10 == 0:
             evidence = Evidence("prisoner exchange", "mentions", "summary", ((28, 45),), ("prisoner", "exchange"))
-            matched = ClaimMatched("prisoner-exchange", f"{number}", "gazette", 1, "", (evidence,))
+            matched = ClaimMatched("prisoner-exchange", f"{number}", name, 1, "", (evidence,))
             yield NewEvent("claim/prisoner-exchange", matched)
 
 
 def fill(log: EventLog, events: int) -> None:
-    record_rules(Watch.over(log, rules(feed())))
+    record_rules(Watch.over(log, rules(*(feed(f"feed-{number}") for number in range(FEEDS)))))
     told = islice(story(), events - 1)
     while batch := list(islice(told, BATCH)):
         with log.transaction(NOW) as transaction:
@@ -64,16 +66,18 @@ def fill(log: EventLog, events: int) -> None:
 
 
 def migration(kind: str, events: int) -> str:
-    with tempfile.TemporaryDirectory() as folder, database_of(kind, Path(folder)) as database:
-        with closing(EventLog(database.url)) as log:
-            log.create()
-            fill(log, events)
-            with log.transaction(NOW) as transaction:
-                transaction.connection.exec_driver_sql("DROP TABLE schema_version")
-            began = time.perf_counter()
-            count = bring_up(log, NOW)
-            seconds = time.perf_counter() - began
-    return f"{kind}: {count:,} events in {seconds:.1f} s"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        database_of(kind, Path(folder)) as database,
+        closing(EventLog(database.url)) as log,
+    ):
+        log.create()
+        fill(log, events)
+        with log.transaction(NOW) as transaction:
+            transaction.connection.exec_driver_sql("DROP TABLE schema_version")
+        began = time.perf_counter()
+        count = bring_up(log, NOW)
+        return f"{kind}: {count:,} events in {time.perf_counter() - began:.1f} s"
 
 
 def main(events: int) -> None:
