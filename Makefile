@@ -6,14 +6,20 @@ STATE ?=
 DIR ?=
 COVERAGE ?=
 LABELS ?=
+SHORT ?=
 CONFIG ?= feeds.yaml
 WRONG ?=
+PREFIX ?= /opt/claimwatch
+SYSCONFDIR ?= /etc
+UNITDIR ?= /etc/systemd/system
+DESTDIR ?=
 LOOK_TOOLS := axe-core@4.14.1 html-validate@11.21.1 @jsx-email/doiuse-email@1.0.4
+PLACES = PYTHON="$(PYTHON)" PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" UNITDIR="$(UNITDIR)" DESTDIR="$(DESTDIR)"
 MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
 .PHONY: help run demo schemas test lint format pytest test-pg test-mail test-look coverage test-kill test-slow test-corpus \
-	test-package bench bench-hostile bench-matching bench-backfill bench-stories score picture clean
+	test-package bench bench-hostile bench-matching bench-backfill bench-stories score picture install uninstall test-systemd clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +29,12 @@ run: $(VENV)/.run ## start the watch on feeds.yaml (STATE=DIR puts its log there
 
 demo: $(VENV)/.run ## see it in a few seconds, without network: a made-up week of news (DIR=DIR keeps it there)
 	$(BIN)/claimwatch demo $(DIR)
+
+install: ## put it on this machine as a systemd service, or bring that up to this checkout (as root; PREFIX, DESTDIR: docs/operations.md)
+	$(PLACES) systemd/install.sh install
+
+uninstall: ## take the service away; the log, feeds.yaml and passwords stay
+	$(PLACES) systemd/install.sh uninstall
 
 test: lint pytest ## linters and tests
 
@@ -37,13 +49,16 @@ format: $(VENV)/.dev ## put the code into its one form
 
 pytest: $(VENV)/.dev ## the tests of the default run (COVERAGE=yes measures them; it costs a minute and a half)
 	$(if $(MEASURED),$(BIN)/coverage erase)
-	$(BIN)/pytest -n auto $(MEASURED) -m "not slow and not postgresql and not mail and not look"
+	$(BIN)/pytest -n auto $(MEASURED) -m "not slow and not postgresql and not mail and not look and not systemd"
 
 test-pg: $(VENV)/.dev ## what runs on PostgreSQL, in a private cluster (as root, installs Debian's postgresql-15 if missing)
 	$(BIN)/python -m tests.cluster -- $(BIN)/pytest -n auto $(MEASURED) -m "postgresql and not slow"
 
 test-mail: $(VENV)/.dev ## what goes through Postfix and Dovecot, private ones (as root; installs Debian's packages if missing)
 	$(BIN)/python -m tests.mailhost -- $(BIN)/pytest -n 2 $(MEASURED) -m mail
+
+test-systemd: $(VENV)/.dev ## the service on a Debian booted for it: installed, started, hung, killed, upgraded (as root; some minutes)
+	$(BIN)/python -m tests.booted -- $(BIN)/pytest -m "systemd$(if $(filter yes,$(SHORT)), and not slow)" tests/test_booted.py
 
 coverage: $(VENV)/.dev ## how much was run by `make test test-pg test-mail COVERAGE=yes`; fails below 95 in a hundred
 	$(BIN)/coverage report --fail-under=95

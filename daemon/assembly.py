@@ -14,7 +14,7 @@ from typing import Any
 from daemon import queries, troubles
 from daemon.backfill import progress_in
 from daemon.chain import verify_chain
-from daemon.comparison import first_difference, outdated_table
+from daemon.comparison import first_difference
 from daemon.databases import Connection
 from daemon.duetimes import next_due, released
 from daemon.errors import ClaimwatchError, LogDamaged
@@ -24,9 +24,10 @@ from daemon.fetching import Fetcher, open_fetcher
 from daemon.guard import GuardedTransport
 from daemon.locks import Keep, holder_of, writer_lock
 from daemon.mailing import MaildirCarrier, carrier_for
+from daemon.migrations import bring_up, refuse_unfit
 from daemon.moments import timestamp, timestamp_or_none
 from daemon.preparing import Post
-from daemon.projections import make_tables_anew, rebuild
+from daemon.projections import rebuild
 from daemon.recipients import resting_recipients
 from daemon.rules import DigestRule, recipient_id
 from daemon.service import Clock, SystemClock, Watch
@@ -40,10 +41,14 @@ FEEDS_FILE_NOTE = "feeds-file.txt"
 
 @dataclass(frozen=True)
 class Installation:
-    """One configuration with its log: what a command works on."""
+    """One configuration with its log: what a command works on.
+
+    `rebuilt` is the number of events that an earlier release's tables were just made anew from.
+    """
 
     settings: Settings
     log: EventLog
+    rebuilt: int | None = None
 
     @cached_property
     def post(self) -> Post:
@@ -99,27 +104,26 @@ def reading(config: Path | None, state: Path | None) -> Iterator[Installation]:
     if other := _other_feeds_file(settings):
         logger.warning("action=other_feeds_file; this log belongs to %s, not to %s", other, settings.file.absolute())
     with _opened(settings) as installation:
-        _check_tables(installation.log)
+        refuse_unfit(installation.log)
         yield installation
 
 
 @contextmanager
 def log_if_any(settings: Settings) -> Iterator[EventLog | None]:
-    """The log of these settings to read from; None where there is none yet."""
+    """The log of these settings to read from; None where there is none. Raises ClaimwatchError where it is unfit."""
     if not settings.database.has_log():
         yield None
         return
     with _opened(settings) as installation:
+        refuse_unfit(installation.log)
         yield installation.log
 
 
 @contextmanager
-def writing(
-    config: Path | None, state: Path | None, command: str, *, any_tables: bool = False
-) -> Iterator[Installation]:
+def writing(config: Path | None, state: Path | None, command: str) -> Iterator[Installation]:
     """An installation to write to, as the log's one writer. Raises LogBusy where somebody else writes.
 
-    `any_tables`: also where an older version made the tables besides the log, for a command that makes them anew.
+    A log that an earlier release wrote is brought up to date first; that of a newer one is refused.
     """
     settings = load(config, state)
     try:
@@ -130,20 +134,7 @@ def writing(
         ) from error
     with writer_lock(settings.database, command) as keep, _opened(settings, keep) as installation:
         _claim_for_feeds_file(settings)
-        installation.log.create()
-        if not any_tables:
-            _check_tables(installation.log)
-        yield installation
-
-
-def _check_tables(log: EventLog) -> None:
-    with log.reading() as connection:
-        outdated = outdated_table(connection)
-    if outdated:
-        raise ClaimwatchError(
-            f"the tables of this log were made by an older claimwatch: {outdated}",
-            hint="Run `claimwatch rebuild`: it makes them anew from the log, which stays as it is.",
-        )
+        yield replace(installation, rebuilt=bring_up(installation.log, SystemClock().now()))
 
 
 def _claim_for_feeds_file(settings: Settings) -> None:
@@ -236,8 +227,6 @@ def verify(log: EventLog) -> Head:
 def rebuild_projections(log: EventLog) -> int:
     """Makes the projections anew from the log, in one transaction; returns the number of events."""
     with log.transaction(SystemClock().now()) as transaction:
-        if outdated_table(transaction.connection):
-            make_tables_anew(transaction.connection)
         return rebuild(transaction.connection)
 
 

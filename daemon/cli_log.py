@@ -85,8 +85,10 @@ def rebuild(as_json: AsJson = False, config: Config = None, state: State = None)
 
     Example: `claimwatch rebuild && claimwatch verify`
     """
-    with assembly.writing(*given(config, state), "rebuild", any_tables=True) as installation:
-        count = assembly.rebuild_projections(installation.log)
+    with assembly.writing(*given(config, state), "rebuild") as installation:
+        count = installation.rebuilt
+        if count is None:
+            count = assembly.rebuild_projections(installation.log)
     if as_json:
         print_lines([{"events": count}])
     else:

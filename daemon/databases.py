@@ -26,6 +26,10 @@ Connection: TypeAlias = sqlalchemy.Connection
 """What every read and write is given: most layers above ask through it and know no SQLAlchemy."""
 
 
+GUARDS = ("event_appends_at_the_end", "event_is_never_deleted", "event_is_never_changed")
+"""The triggers of a log, whatever the database."""
+
+
 class Engines(NamedTuple):
     """The two ways into one database: readers see one state of it, writers take turns."""
 
@@ -65,6 +69,7 @@ class Sqlite:
         END
         """,
     )
+    unguards: ClassVar[tuple[str, ...]] = tuple(f"DROP TRIGGER IF EXISTS {name}" for name in GUARDS)
 
     def __str__(self) -> str:
         return f"sqlite:///{self.path}"
@@ -150,6 +155,7 @@ class Postgresql:
             "the log is append-only: events are never changed, save for a recorded redaction",
         ),
     )
+    unguards: ClassVar[tuple[str, ...]] = tuple(f"DROP TRIGGER IF EXISTS {name} ON event" for name in GUARDS)
 
     def __str__(self) -> str:
         return self.url.set(drivername="postgresql").render_as_string(hide_password=True)

@@ -36,6 +36,7 @@ from daemon.events import (
 )
 from daemon.moments import parse_timestamp, timestamp
 from daemon.rules import canonical_json
+from daemon.schemaversion import SCHEMA_VERSION, made_by, put_version
 
 GENESIS = "0" * 64
 """What the first event's chain builds on."""
@@ -145,12 +146,20 @@ class EventLog:
         self._engines = self.database.engines()
 
     def create(self) -> None:
-        """Makes the tables and triggers where they are missing, in one transaction."""
+        """Makes the tables and triggers where they are missing, in one transaction.
+
+        Those that another release made stay as they are: `migrations` brings them up.
+        """
         with self._begun(self._engines.writing) as connection:
+            made = made_by(connection)
+            if made:
+                head_of(connection)  # fails where `event` is somebody else's table: it gets none of our triggers
+            if made and made.version != SCHEMA_VERSION:
+                return
             SQLModel.metadata.create_all(connection)
-            head_of(connection)  # fails where `event` is somebody else's table: it gets none of our triggers
             for guard in self.database.guards:
                 connection.exec_driver_sql(guard)
+            put_version(connection)
 
     @contextmanager
     def transaction(self, now: datetime) -> Iterator[Transaction]:

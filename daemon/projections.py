@@ -7,7 +7,7 @@ thrown away at any time and come back the same, row for row.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -40,6 +40,8 @@ PROJECTIONS: tuple[Table, ...] = (
     *(_item, _revision, _match, _feed, _claim, _subscription, _recipient, _digest, _digest_match, _delivery),
     *noticerows.NOTICE_TABLES,
 )
+
+_TOLD_EVENTS = 500
 
 _READABLE: dict[str, Any] = {"unreadable_sha256": None, "unreadable_detail": ""}
 _ONE_MORE_ITEM = (
@@ -86,21 +88,19 @@ def project(connection: Connection, recorded: Iterable[Recorded]) -> None:
         _project(one.event, one, connection)
 
 
-def make_tables_anew(connection: Connection) -> None:
-    """Drops the projections and makes them again, empty: for those that an older version made with other columns."""
-    metadata = PROJECTIONS[0].metadata
-    metadata.drop_all(connection, tables=PROJECTIONS)
-    metadata.create_all(connection, tables=PROJECTIONS)
+def rebuild(connection: Connection, told: Callable[[int], None] = lambda _done: None) -> int:
+    """Empties the projections and makes them anew from the log; returns the number of events read.
 
-
-def rebuild(connection: Connection) -> int:
-    """Empties the projections and makes them anew from the log; returns the number of events read."""
+    `told` hears now and then how many that are.
+    """
     for table in PROJECTIONS:
         connection.execute(delete(table))
     count = 0
     for recorded in read(connection):
         _project(recorded.event, recorded, connection)
         count += 1
+        if count % _TOLD_EVENTS == 0:
+            told(count)
     return count
 
 

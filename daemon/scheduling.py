@@ -1,17 +1,16 @@
 """The daemon: APScheduler ticks, signals stop it, systemd hears how it does.
 
-APScheduler owns no calendar. Six one-shot `date` jobs re-arm themselves: poll what is due, mail what is due, tell the
-operator of troubles, look at feeds.yaml, match what is stored against new terms, tell systemd. What is due is data, in
-the poll cache and in the log; a clock that jumps re-arms them all.
+APScheduler owns no calendar. Five one-shot `date` jobs re-arm themselves: poll what is due, mail what is due, tell the
+operator of troubles, look at feeds.yaml, match what is stored against new terms. What is due is data, in the poll cache
+and in the log; a clock that jumps re-arms them all. The poll tick feeds systemd's watchdog: with each feed that it took
+in, and when it is done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -24,6 +23,7 @@ from daemon import __version__, queries
 from daemon.assembly import fetcher_of
 from daemon.backfill import Backfill
 from daemon.backfill import waiting as backfill_waiting
+from daemon.console import counted
 from daemon.delivery import deliver
 from daemon.errors import ClaimwatchError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
@@ -32,6 +32,7 @@ from daemon.notices import Look, Trouble
 from daemon.parsing import Parser
 from daemon.preparing import Post, next_due_time, prepare_due
 from daemon.projections import record
+from daemon.sdnotify import Watchdog, notify
 from daemon.service import Clock, Polled, SystemClock, Watch, beside_the_loop, due_feeds, poll, record_rules
 from daemon.settings import Settings
 from daemon.telling import tell_operator
@@ -53,6 +54,8 @@ STOP_GRACE_SECONDS = 4.0
 MOST_REASON_CHARACTERS = 600
 STEP_CHECK_SECONDS = 5.0
 CLOCK_STEP_SECONDS = 30.0
+LONGEST_SILENCE_TIMEOUTS = 2
+"""Of a sound round: feeds that all answer at the last moment, and are then read and matched."""
 
 
 Tick = Callable[[], Awaitable[timedelta]]
@@ -93,6 +96,7 @@ class Daemon:
     _polled_once: bool = False
     _about_rules: Look = field(default_factory=Look)
     _parser: Parser = field(default_factory=Parser)
+    _watchdog: Watchdog = field(default_factory=Watchdog.from_environment)
 
     async def run(self) -> None:
         """Watches until SIGTERM or SIGINT; the transaction in hand is finished, and the stop is recorded."""
@@ -107,15 +111,14 @@ class Daemon:
             "rules": self._rules_tick,
             "backfill": self._backfill_tick,
         }
-        if watchdog := _watchdog_pause():
-            ticks["watchdog"] = lambda: self._watchdog_tick(watchdog)
         for name, tick in ticks.items():
             self._arm(scheduler, name, tick, timedelta(0))
         self._mail_at_once = lambda: self._rearm(scheduler, {"mail": ticks["mail"]})
         self._listen(asyncio.get_running_loop(), lambda: self._look_at_rules(scheduler, ticks["rules"]))
         self.ready()
         scheduler.start()
-        notify(f"READY=1\nSTATUS=watching {len(self.watch.rules.polled_feeds)} feeds")
+        notify(f"READY=1\n{self._status_line()}")
+        self._watchdog.allow(LONGEST_SILENCE_TIMEOUTS * self.settings.polling.timeout_seconds)
         try:
             await self._until_stopped(lambda: self._rearm(scheduler, ticks))
         finally:
@@ -172,13 +175,23 @@ class Daemon:
             try:
                 async with fetcher_of(self.settings) as fetcher:
                     at_once = self.settings.polling.at_once
-                    polled = await poll(watch, fetcher, self._parser, feeds, at_once=at_once, told=self.told)
+                    polled = await poll(watch, fetcher, self._parser, feeds, at_once=at_once, told=self._told_of)
             finally:
                 self._round_of = None
                 self._polled_once = True
             self.after_round(polled)
         self._polled_once = True
-        return POLL_TICK
+        # Only here and with each feed: a loop that hangs, a round without end and a tick that always fails starve it.
+        self._watchdog.progressed()
+        return min(POLL_TICK, self._watchdog.longest_pause)
+
+    def _told_of(self, polled: Polled) -> None:
+        # A round of slow feeds takes as long as it takes; each of them ends within its time.
+        self._watchdog.progressed()
+        self.told(polled)
+
+    def _status_line(self) -> str:
+        return f"STATUS=watching {counted(len(self.watch.rules.polled_feeds), 'feed')}"
 
     async def _mail_tick(self) -> timedelta:
         try:
@@ -221,10 +234,6 @@ class Daemon:
             logger.info("action=backfill done=%d items=%d", progress.done, progress.items)
         return BACKFILL_BREATH
 
-    async def _watchdog_tick(self, pause: timedelta) -> timedelta:
-        notify("WATCHDOG=1")
-        return pause
-
     async def _reload(self) -> None:
         """Takes up an edited feeds.yaml whole, or keeps the rules in force and says what is wrong with the new ones."""
         self._rules_seen = _stamp(self.settings)
@@ -233,6 +242,7 @@ class Daemon:
         except ClaimwatchError as error:
             logger.error("action=rules_refused; the old ones stay in force:\n%s", error)
             self._rules_are_refused(error)
+            notify(f"{self._status_line()}; feeds.yaml was refused, the rules before it stay in force")
             return
         try:
             # In the log first: rules that are not there are not in force.
@@ -246,6 +256,8 @@ class Daemon:
         mended = post.carrier != self.post.carrier
         self.settings, self.watch, self.post, self._backfill = settings, watch, post, backfill
         self._rules_are_sound()
+        notify(self._status_line())
+        self._watchdog.allow(LONGEST_SILENCE_TIMEOUTS * self.settings.polling.timeout_seconds)
         if mended:
             # Whoever mends a password does not want to wait four hours to see whether it is right.
             self._mail_changed = True
@@ -318,16 +330,6 @@ class Daemon:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def notify(state: str) -> None:
-    """Tells systemd (sd_notify(3)); does nothing where nobody listens."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
-        connection.connect("\0" + address[1:] if address.startswith("@") else address)
-        connection.sendall(state.encode())
-
-
 def _stamp(settings: Settings) -> object:
     """What changes when feeds.yaml, a seed or a secret beside it is edited, replaced, added or taken away."""
     beside = settings.file.parent
@@ -345,10 +347,3 @@ def _stamp(settings: Settings) -> object:
             continue
         stamps.append((str(path), status.st_mtime_ns, status.st_size, status.st_ino))
     return stamps
-
-
-def _watchdog_pause() -> timedelta | None:
-    """Half the time that systemd allows between two signs of life (sd_watchdog_enabled(3))."""
-    microseconds = os.environ.get("WATCHDOG_USEC", "")
-    ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-    return timedelta(microseconds=int(microseconds) / 2) if microseconds.isdigit() and ours else None

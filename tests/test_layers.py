@@ -24,7 +24,7 @@ parser_child
 inquiries covering
 hindsight
 mailing knowledge queries troubles
-recipients storeditems
+recipients storeditems migrations
 comparison smtp
 projections locks fetching settings
 noticerows
@@ -34,7 +34,8 @@ tables feedsfile chain
 complaints fields watchterms
 yamlfiles itemfiles
 eventlog
-databases lexicon
+schemaversion
+databases lexicon sdnotify
 children lexicon_child
 ── core: no network, disk, clock or randomness
 shortfalls
@@ -71,10 +72,11 @@ ONLY_IN = {
     "httpcore": {"guard"},
     "aiosmtplib": {"smtp"},
     "apscheduler": {"scheduling"},
-    "sqlmodel": {"eventlog", "tables"},
+    "sqlmodel": {"eventlog", "schemaversion", "tables"},
     "sqlalchemy": {
         *("databases", "eventlog", "chain", "rows", "projections", "mailprojections", "comparison", "knowledge"),
         *("queries", "hindsight", "recipients", "troubles", "storeditems", "noticerows"),
+        *("schemaversion", "migrations"),
     },
     "yaml": {"yamlfiles"},
     "typer": {

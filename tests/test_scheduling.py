@@ -24,7 +24,8 @@ from daemon.assembly import Installation, verify, writing
 from daemon.eventlog import EventLog, read
 from daemon.events import Recorded
 from daemon.mailing import Accepted, Deferred
-from daemon.scheduling import Daemon, notify
+from daemon.scheduling import Daemon
+from daemon.sdnotify import notify
 from daemon.service import Clock, Watch
 from tests.support import Answer, WebServer, item, rss
 
@@ -388,27 +389,86 @@ def _read_until_stopping(server: socket.socket, told: list[str]) -> None:
         told.append(server.recv(1024).decode())
 
 
-def test_systemd_is_told_when_the_watch_is_ready_alive_and_stopping(
-    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+def heard_by_systemd(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, config: Path, seconds: float, **callbacks: Callable[..., object]
+) -> list[str]:
+    """What a daemon tells systemd within so many seconds, under a watchdog of 200 ms."""
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
-    with notifications(tmp_path, monkeypatch) as server, writing(config, tmp_path / "state", "run") as installation:
-        daemon = daemon_of(
-            installation,
-            ShiftedClock(timedelta(0)),
-            after_round=lambda _results: asyncio.get_running_loop().call_later(0.5, daemon.stop, "enough"),
-        )
+    with notifications(folder, monkeypatch) as server, writing(config, folder / "state", "run") as installation:
+        daemon = daemon_of(installation, ShiftedClock(timedelta(0)), **callbacks)
         # Read meanwhile, as systemd does: the kernel queues ten messages, and then the sender waits.
         told: list[str] = []
         reader = threading.Thread(target=lambda: _read_until_stopping(server, told))
         reader.start()
-        run_until_stopped(daemon)
+
+        async def stopped_after_a_while() -> None:
+            asyncio.get_running_loop().call_later(seconds, daemon.stop, "enough")
+            await asyncio.wait_for(daemon.run(), LONGEST_SECONDS)
+
+        asyncio.run(stopped_after_a_while())
         reader.join()
-    assert told[0] == "READY=1\nSTATUS=watching 1 feeds"
+    return told
+
+
+def test_systemd_is_told_when_the_watch_is_ready_alive_and_stopping(
+    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    told = heard_by_systemd(tmp_path, monkeypatch, config, 1.5)
+    # Feeds may take 30 s each: twice that is asked for, where less was set.
+    assert told[:2] == ["READY=1\nSTATUS=watching 1 feed", "WATCHDOG_USEC=60000000"]
     assert told[-1] == "STOPPING=1"
-    assert told[1:-1].count("WATCHDOG=1") >= 2
-    assert set(told[1:-1]) == {"WATCHDOG=1"}
+    assert told[2:-1].count("WATCHDOG=1") >= 3
+    assert set(told[2:-1]) == {"WATCHDOG=1"}
+
+
+def test_a_poll_that_does_not_end_starves_the_watchdog_though_all_else_is_alive(
+    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", Answer(NEWS, delay_seconds=60))))
+    polled: list[object] = []
+    assert "WATCHDOG=1" not in heard_by_systemd(tmp_path, monkeypatch, config, 1, told=polled.append)
+    assert polled == []
+
+
+def test_a_poll_that_fails_each_time_starves_the_watchdog(
+    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    begun: list[int] = []
+
+    def fail(count: int) -> None:
+        begun.append(count)
+        raise RuntimeError("a fault of ours")
+
+    assert "WATCHDOG=1" not in heard_by_systemd(tmp_path, monkeypatch, config, 1.5, before_round=fail)
+    assert len(begun) > 1
+
+
+def test_a_long_round_feeds_the_watchdog_with_each_feed_that_it_took_in(
+    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, stuck = web.serve("/first.xml", NEWS), web.serve("/stuck.xml", Answer(NEWS, delay_seconds=60))
+    text = CONFIG.replace("{{ gazette: {url} }}", "{{ first: {first}, stuck: {stuck} }}")
+    config = write_config(tmp_path, text.format(first=first, stuck=stuck))
+    polled: list[str] = []
+    told = heard_by_systemd(tmp_path, monkeypatch, config, 3, told=lambda one: polled.append(one.feed))
+    assert polled == ["first"]
+    assert told.count("WATCHDOG=1") == 1
+
+
+def test_the_status_says_that_an_edit_was_refused(
+    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = CONFIG.format(url=web.serve("/feed.xml", NEWS))
+    config = write_config(tmp_path, text)
+
+    def edit(_polled: object) -> None:
+        write_config(tmp_path, "feeds: [this is no feed]\n")
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    told = heard_by_systemd(tmp_path, monkeypatch, config, 2, told=edit)
+    assert "STATUS=watching 1 feed; feeds.yaml was refused, the rules before it stay in force" in told
 
 
 def test_without_systemd_nobody_is_told() -> None:

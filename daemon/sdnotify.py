@@ -1,0 +1,65 @@
+"""What systemd hears of us: sd_notify(3) by a datagram, and the watchdog, which progress alone feeds."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from datetime import timedelta
+
+OFTEN_ENOUGH_SECONDS = 1.0
+
+
+def notify(state: str) -> None:
+    """Tells systemd (sd_notify(3)); does nothing where nobody listens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        connection.connect("\0" + address[1:] if address.startswith("@") else address)
+        connection.sendall(state.encode())
+
+
+def starting(what: str, seconds: int) -> None:
+    """Says what keeps the start so long, and that it will show progress again within so many seconds."""
+    notify(f"STATUS={what}\nEXTEND_TIMEOUT_USEC={seconds * 1_000_000}")
+
+
+class Watchdog:
+    """systemd's watchdog (sd_watchdog_enabled(3)): without progress for `seconds`, we are ended and started again.
+
+    Nothing here feeds it by itself. Whoever gets something done says so, so that work that hangs starves it, whatever
+    else is still alive in the process.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._allowed = seconds or 0.0
+        self._fed: float | None = None
+
+    @classmethod
+    def from_environment(cls) -> Watchdog:
+        """The watchdog that systemd set for this process, if any."""
+        microseconds = os.environ.get("WATCHDOG_USEC", "")
+        ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        return cls(int(microseconds) / 1_000_000 if microseconds.isdigit() and ours else None)
+
+    @property
+    def longest_pause(self) -> timedelta:
+        """How long whoever feeds it may rest, where there is nothing to do."""
+        return timedelta(seconds=self._seconds / 3) if self._seconds else timedelta.max
+
+    def progressed(self) -> None:
+        """Something got done. Many calls a second cost one message."""
+        if not self._seconds:
+            return
+        now = time.monotonic()
+        if self._fed is None or now - self._fed >= min(OFTEN_ENOUGH_SECONDS, self._seconds / 4):
+            self._fed = now
+            notify("WATCHDOG=1")
+
+    def allow(self, seconds: float) -> None:
+        """A single piece of work may take so long: with less, systemd would end a sound process."""
+        if self._seconds and seconds > self._allowed:
+            self._allowed = seconds
+            notify(f"WATCHDOG_USEC={int(seconds * 1_000_000)}")
