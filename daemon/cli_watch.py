@@ -23,6 +23,7 @@ from daemon.events import DeliveryDeferred, DeliveryRefused, NoticeDeferred, Rec
 from daemon.fetching import Failed, Gone
 from daemon.inquiries import Listened
 from daemon.matching import unused_word_lists
+from daemon.metrics import Metrics
 from daemon.moments import timestamp
 from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
@@ -40,20 +41,30 @@ def run(config: Config = None, state: State = None) -> None:
         settings = installation.settings
         console.say_start(settings, len(due_feeds(installation.watch)))
         report = console.RoundReport()
+        metrics = Metrics(lambda: daemon.watch)
+
+        def told(polled: Polled) -> None:
+            metrics.polled(polled)
+            report.told(polled)
+
         daemon = Daemon(
             installation.watch,
             installation.post,
             settings,
             installation.reloaded,
             ready=lambda: console.say_watching(settings.rules, SystemClock().now()),
-            told=report.told,
+            told=told,
             before_round=report.begin,
             after_round=report.end,
             after_mail=lambda outcomes: console.say_deliveries(outcomes, None),
+            progressed=metrics.progressed,
+            after_reload=lambda fresh: metrics.listen(fresh.metrics),
         )
         try:
+            metrics.listen(settings.metrics)
             asyncio.run(daemon.run())
         finally:
+            metrics.close()
             report.close()
         console.err.print("stopped")
 

@@ -38,6 +38,7 @@ from daemon.fields import (
     Hosts,
     Interval,
     Key,
+    Listen,
     MailAddress,
     MostBytes,
     Patience,
@@ -327,6 +328,8 @@ class FeedsFile(_Strict):
     """Who is told when a feed fails for long, mail can't be delivered or an edit is refused; nobody without it."""
     polling: Annotated[PollingEntry, BeforeValidator(_none_is_empty)] = PollingEntry()
     """How often and within which limits feeds are asked."""
+    metrics: Listen | None = None
+    """Where Prometheus metrics and /healthz are served, such as 127.0.0.1:9464; nowhere without it."""
     database: DatabaseEntry | None = None
     """The log's address; without it, claimwatch.sqlite3 in the state directory."""
 

@@ -9,6 +9,7 @@ import difflib
 import re
 from datetime import UTC, datetime
 from importlib import resources
+from ipaddress import ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -184,6 +185,20 @@ def name_and_address(sender: str) -> tuple[str, str]:
     return name, address.rstrip(">")
 
 
+def _listen(text: str) -> str:
+    host, _, port = text.strip().rpartition(":")
+    bare = host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host
+    try:
+        ip_address(bare)
+    except ValueError:
+        bare = bare if bare == "localhost" else ""
+    if not bare or not port.isdigit() or not 1 <= int(port) <= 65_535:
+        raise ValueError(
+            f"{text} is no address of this machine with a port\nSuch as 127.0.0.1:9464, which only this machine reaches."
+        )
+    return f"{host}:{port}"
+
+
 def _environment_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
         # What stands here may be the password itself, so it is not repeated.
@@ -260,6 +275,9 @@ Sender = Annotated[
     str,
     AfterValidator(_sender),
     _written(r"^\s*[^\s@<>]+@[^\s@<>]+\s*$|^[^<>]*<[^\s@<>]+@[^\s@<>]+>\s*$", "Claimwatch <name@example.org>"),
+]
+Listen = Annotated[
+    str, AfterValidator(_listen), _written(r"^\s*(\[[0-9a-fA-F:.]+\]|[\w.]+):\d{1,5}\s*$", "127.0.0.1:9464")
 ]
 EnvironmentName = Annotated[
     str, AfterValidator(_environment_name), _written(r"^[A-Za-z_][A-Za-z0-9_]*$", "SMTP_PASSWORD")

@@ -70,6 +70,8 @@ class Daemon:
     where it can't be used.
     `ready` is called once, when a signal would be heard.
     `after_round` hears of each round of polls that asked at least one feed.
+    `progressed` hears each time that the polls got something done, or found that nothing was due.
+    `after_reload` hears of the settings that came into force; where it raises ClaimwatchError, that is told.
     """
 
     watch: Watch
@@ -81,6 +83,8 @@ class Daemon:
     before_round: Callable[[int], None] = lambda _count: None
     after_round: Callable[[list[Polled]], None] = lambda _polled: None
     after_mail: Callable[[list[Recorded]], None] = lambda _outcomes: None
+    progressed: Callable[[], None] = lambda: None
+    after_reload: Callable[[Settings], None] = lambda _settings: None
     clock: Clock = field(default_factory=SystemClock)
     notices_pause: timedelta = NOTICES_TICK
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -182,12 +186,16 @@ class Daemon:
             self.after_round(polled)
         self._polled_once = True
         # Only here and with each feed: a loop that hangs, a round without end and a tick that always fails starve it.
-        self._watchdog.progressed()
+        self._progressed()
         return min(POLL_TICK, self._watchdog.longest_pause)
+
+    def _progressed(self) -> None:
+        self._watchdog.progressed()
+        self.progressed()
 
     def _told_of(self, polled: Polled) -> None:
         # A round of slow feeds takes as long as it takes; each of them ends within its time.
-        self._watchdog.progressed()
+        self._progressed()
         self.told(polled)
 
     def _status_line(self) -> str:
@@ -258,6 +266,10 @@ class Daemon:
         self._rules_are_sound()
         notify(self._status_line())
         self._watchdog.allow(LONGEST_SILENCE_TIMEOUTS * self.settings.polling.timeout_seconds)
+        try:
+            self.after_reload(settings)
+        except ClaimwatchError as error:
+            logger.error("action=reload: %s", error)
         if mended:
             # Whoever mends a password does not want to wait four hours to see whether it is right.
             self._mail_changed = True

@@ -107,6 +107,8 @@ class Settings:
     feed_secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     secret_files: tuple[Path, ...] = ()
     operator: Operator | None = None
+    metrics: str | None = None
+    """Where metrics are served, as `host:port`."""
 
 
 def load(config: Path | None = None, state: Path | None = None) -> Settings:
@@ -148,6 +150,7 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
         feed_secrets=secrets,
         secret_files=secret_files(entries, path.parent),
         operator=_operator(entries),
+        metrics=entries.metrics,
         templates=templates,
         shipped_templates=shipped_templates,
         seeds=seeds,

@@ -11,7 +11,7 @@ LAYERS = """
 __main__
 cli
 cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail
-cli_options scheduling completion starter demo console_terms console_status
+cli_options scheduling completion starter demo console_terms console_status metrics
 console assembly schemas
 backtest
 delivery telling sendtest

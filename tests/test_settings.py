@@ -115,6 +115,24 @@ MISTAKES = {
         "polling: {proxy: 'http://proxy.example/there'}\n",
         *(1, 18, "polling.proxy: 'http://proxy.example/there' is no proxy", "Write it as http://HOST:PORT."),
     ),
+    "metrics at a port alone": (
+        "metrics: 9464\n",
+        *(
+            1,
+            10,
+            "metrics: 9464 is no address of this machine with a port",
+            "Such as 127.0.0.1:9464, which only this machine reaches.",
+        ),
+    ),
+    "metrics at another's name": (
+        "metrics: example.org:9464\n",
+        *(
+            1,
+            10,
+            "metrics: example.org:9464 is no address of this machine with a port",
+            "Such as 127.0.0.1:9464, which only this machine reaches.",
+        ),
+    ),
     "a duration without a unit": (
         "polling: {every: 15}\n",
         *(1, 18, "polling.every: '15' is no duration", "Write a number and a unit, such as 15m, 6h or 1d."),
@@ -1183,6 +1201,12 @@ def test_the_limits_of_a_fetch_are_taken_from_polling(tmp_path: Path) -> None:
     loaded = settings(tmp_path, "polling: {timeout: 1m, most_bytes: 20000, proxy: 'http://proxy.example:3128'}\n")
     expected = Polling(timeout_seconds=60, most_bytes=20_000, proxy="http://proxy.example:3128")
     assert loaded.polling == expected
+
+
+@pytest.mark.parametrize("written", ["127.0.0.1:9464", "localhost:9464", "'[::1]:9464'"])
+def test_metrics_are_served_where_feeds_yaml_says_and_nowhere_without(tmp_path: Path, written: str) -> None:
+    assert settings(tmp_path, f"metrics: {written}\n").metrics == written.strip("'")
+    assert settings(tmp_path).metrics is None
 
 
 @pytest.mark.parametrize(
