@@ -12,9 +12,10 @@ WRONG ?=
 PREFIX ?= /opt/claimwatch
 SYSCONFDIR ?= /etc
 UNITDIR ?= /etc/systemd/system
+BINDIR ?= /usr/local/bin
 DESTDIR ?=
 LOOK_TOOLS := axe-core@4.14.1 html-validate@11.21.1 @jsx-email/doiuse-email@1.0.4
-PLACES = PYTHON="$(PYTHON)" PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" UNITDIR="$(UNITDIR)" DESTDIR="$(DESTDIR)"
+PLACES = PYTHON="$(PYTHON)" PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" UNITDIR="$(UNITDIR)" BINDIR="$(BINDIR)" DESTDIR="$(DESTDIR)"
 MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 

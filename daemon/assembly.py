@@ -226,7 +226,7 @@ def verify(log: EventLog) -> Head:
 
 def rebuild_projections(log: EventLog) -> int:
     """Makes the projections anew from the log, in one transaction; returns the number of events."""
-    with log.transaction(SystemClock().now()) as transaction:
+    with log.transaction(SystemClock().now()) as transaction, log.database.with_room(transaction.connection):
         return rebuild(transaction.connection)
 
 

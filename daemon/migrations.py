@@ -65,7 +65,8 @@ def bring_up(log: EventLog, now: datetime, *, steps: Mapping[int, Step] = STEPS)
         made = _not_newer(log, connection)
         if made.version == SCHEMA_VERSION and outdated_table(connection) is None:
             return None
-        return _migrate(log, connection, made, steps)
+        with log.database.with_room(connection):
+            return _migrate(log, connection, made, steps)
 
 
 def _not_newer(log: EventLog, connection: Connection) -> Made:

@@ -5,26 +5,28 @@
 #   sudo make uninstall
 #
 # PREFIX (/opt/claimwatch) is the program's virtual environment, SYSCONFDIR (/etc) holds claimwatch/feeds.yaml, UNITDIR
-# (/etc/systemd/system) the unit. The new environment is made whole beside the old one and then takes its place: where
+# (/etc/systemd/system) the unit, BINDIR (/usr/local/bin) claimwatch-ctl. The new environment is made whole beside the old one and then takes its place: where
 # that fails, nothing has changed.
 set -euo pipefail
 
 PREFIX=${PREFIX:-/opt/claimwatch}
 SYSCONFDIR=${SYSCONFDIR:-/etc}
 UNITDIR=${UNITDIR:-/etc/systemd/system}
+BINDIR=${BINDIR:-/usr/local/bin}
 DESTDIR=${DESTDIR:-}
 PYTHON=${PYTHON:-python3}
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 program=$DESTDIR$PREFIX
 config=$DESTDIR$SYSCONFDIR/claimwatch
 unit=$DESTDIR$UNITDIR/claimwatch.service
+control=$DESTDIR$BINDIR/claimwatch-ctl
 
 fail() {
     printf 'claimwatch: %s\n  %s\n' "$1" "$2" >&2
     exit 1
 }
 
-for folder in "$PREFIX" "$SYSCONFDIR" "$UNITDIR"; do
+for folder in "$PREFIX" "$SYSCONFDIR" "$UNITDIR" "$BINDIR"; do
     [[ $folder == /?* && $folder != *[[:space:]\'\"]* ]] ||
         fail "$folder is no place to install to" "Name an absolute path without spaces."
 done
@@ -96,7 +98,9 @@ put_unit() {
         growing='s/^#\(RestartSteps=\|RestartMaxDelaySec=\)/\1/'
     fi
     install -D -m 644 "$checkout/systemd/claimwatch.service" "$unit"
-    sed -i -e "s|/opt/claimwatch/|$PREFIX/|g" -e "s|/etc/claimwatch/|$SYSCONFDIR/claimwatch/|g" ${growing:+-e "$growing"} "$unit"
+    install -D -m 755 "$checkout/systemd/claimwatch-ctl" "$control"
+    sed -i -e "s|/opt/claimwatch/|$PREFIX/|g" -e "s|/etc/claimwatch/|$SYSCONFDIR/claimwatch/|g" ${growing:+-e "$growing"} \
+        "$unit" "$control"
 }
 
 case ${1:-} in
@@ -123,9 +127,9 @@ uninstall)
         systemctl disable --quiet --now claimwatch
     fi
     [[ ! -e $program || -f $program/pyvenv.cfg ]] || fail "$program was not made by this" "Nothing was taken away."
-    rm -rf "$program" "$program.new" "$program.old" "$unit"
+    rm -rf "$program" "$program.new" "$program.old" "$unit" "$control"
     if live; then systemctl daemon-reload; fi
-    echo "Taken away: $program, $unit"
+    echo "Taken away: $program, $unit, $control"
     echo "Kept: $config (feeds.yaml), $DESTDIR/var/lib/claimwatch (the log and the Maildir), $DESTDIR/etc/credstore."
     ;;
 *)

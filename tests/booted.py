@@ -97,7 +97,7 @@ class Machine:
             "--",
             "env",
             "-i",
-            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH=/usr/local/bin:/usr/sbin:/usr/bin",
         ]
         inside += ["LANG=C.UTF-8", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "SYSTEMD_PAGER=", *command]
         return subprocess.run(

@@ -16,6 +16,7 @@ from tests.support import item, rss
 pytestmark = pytest.mark.systemd
 
 UNIT = "/etc/systemd/system/claimwatch.service"
+FILES = "etc/systemd/system/claimwatch.service usr/local/bin/claimwatch-ctl"
 DROP_IN = "/run/systemd/system/claimwatch.service.d/test.conf"
 CONFIG_FILE = "/etc/claimwatch/feeds.yaml"
 SOUND_CONFIG_FILE = "/root/sound/feeds.yaml"
@@ -263,6 +264,22 @@ def test_a_log_of_an_earlier_release_is_brought_up_at_the_start(service: Service
     service.claimwatch("verify")
 
 
+def test_commands_work_at_the_log_of_the_service_with_its_passwords_and_as_its_user(service: Service) -> None:
+    service.machine.write(CREDENTIAL, PASSWORD + "\n", mode=0o600)
+    service.configure(more=MAIL)
+    # Also where nothing is there yet, so that all files are made by the command.
+    service.machine.run("claimwatch-ctl", "poll")
+    assert service.kinds().count("item_seen") == len(NEWS)
+    service.machine.run("claimwatch-ctl", "digest", "prepare")
+    service.systemctl("start")
+    assert "has been watching since" in service.machine.run("claimwatch-ctl", "status")
+    refused = service.machine.tried("claimwatch-ctl", "poll")
+    assert refused.returncode == 1
+    assert "claimwatch run (process" in refused.stdout
+    owners = service.machine.run("find", f"{STATE}/.", "-printf", "%u\n").split()
+    assert len(set(owners)) == 1
+
+
 @pytest.mark.slow
 def test_an_upgrade_keeps_log_and_configuration_and_starts_the_new_program(service: Service) -> None:
     service.systemctl("start")
@@ -281,11 +298,12 @@ def test_an_upgrade_keeps_log_and_configuration_and_starts_the_new_program(servi
 def test_taken_away_it_leaves_the_log_and_the_configuration(service: Service) -> None:
     service.systemctl("start")
     service.until("claim_matched")
-    service.machine.run("sh", "-c", f"cp -a /opt/claimwatch /opt/aside && cp {UNIT} /opt/aside.service")
+    service.machine.run("sh", "-c", f"tar -C / -cf /opt/aside.tar opt/claimwatch {FILES}")
     told = service.machine.run("make", "-C", "/checkout", "uninstall")
     assert "Kept: /etc/claimwatch (feeds.yaml), /var/lib/claimwatch (the log and the Maildir)" in told
-    assert service.machine.tried("ls", "/opt/claimwatch", UNIT).returncode != 0
+    for path in ("/opt/claimwatch", UNIT, "/usr/local/bin/claimwatch-ctl"):
+        assert service.machine.tried("ls", path).returncode != 0
     assert service.processes() == []
-    service.machine.run("sh", "-c", f"mv /opt/aside /opt/claimwatch && mv /opt/aside.service {UNIT}")
+    service.machine.run("sh", "-c", "tar -C / -xf /opt/aside.tar && rm /opt/aside.tar")
     service.machine.run("systemctl", "daemon-reload")
     assert service.kinds()[-1] == "watch_stopped"
