@@ -837,19 +837,6 @@ def test_a_delivery_that_somebody_else_took_in_hand_is_left_to_them(begun_watch:
     assert hand.handed == []
 
 
-def test_a_match_that_comes_in_while_a_digest_is_prepared_is_told_in_this_or_the_next(
-    begun_watch: Watch, tmp_path: Path
-) -> None:
-    at_due(begun_watch, "Energy strike pause")
-    log = Meddled(begun_watch.log.database)
-    log.meddle = lambda: come_in(begun_watch, "Another energy strike pause")
-    try:
-        (one,) = held(prepare_due(replace(begun_watch, log=log), post(tmp_path)))
-    finally:
-        log.close()
-    assert len(one) == 2
-
-
 def test_a_recovered_feed_is_no_trouble(begun_watch: Watch) -> None:
     add(begun_watch, ("feed/gazette", FeedGone("x")), ("feed/gazette", FeedRecovered(NOW)))
     with begun_watch.log.transaction(NOW) as transaction:

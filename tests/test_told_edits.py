@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon.mailing import Accepted, Refused
+from daemon.mailing import Accepted, Deferred, Refused
 from daemon.preparing import prepare_due, preview, resend
 from daemon.service import Watch, record_rules
 from tests.support import RECIPIENT, claim, digest, move_on, post, rules, watching
-from tests.test_delivery import DAY, DUE, Hand, come_in, sent, text_of
+from tests.test_delivery import DAY, DUE, SECOND, Hand, change_rules, come_in, sent, text_of
 from tests.test_preparing import live, until
 
 HOUR = timedelta(hours=1)
@@ -62,6 +62,78 @@ def test_an_edit_of_what_was_told_on_request_alone_is_told(watch: Watch, tmp_pat
     (told,) = live(watch, by, 1)
     assert told.event.kind == "digest_prepared"
     assert told.event.subject == EDITED
+
+
+def test_an_edit_in_a_digest_that_is_refused_when_the_next_one_is_out_is_told_by_the_one_after(
+    watch: Watch, tmp_path: Path
+) -> None:
+    later = Deferred("451 Later")
+    by = post(
+        tmp_path, Hand([Accepted("taken"), later, later, Accepted("taken"), Refused("550 No"), Accepted("taken")])
+    )
+    publish(watch, "Energy strike pause agreed by both sides")
+    come_in(watch, "Another energy strike pause agreed", guid="two", link="https://news.example/two")
+    live(watch, by, 1)
+    publish(watch, "Energy strike pause denied by both sides")
+    (deferred,) = live(watch, by, 1)
+    come_in(watch, "Another energy strike pause denied", guid="two", link="https://news.example/two")
+    come_in(watch, "Energy strike pause at last")
+    (told,) = live(watch, by, 1)
+    move_on(watch, 5 * HOUR)
+    assert sent(watch, by) == ["delivery_refused"]
+    (made_up, silent) = live(watch, by, 2)
+    edit = "before: Energy strike pause *agreed* by both sides"
+    assert [edit in text_of(one) for one in (deferred, told, made_up)] == [True, False, True]
+    assert (made_up.event.subject, silent.event.kind) == (EDITED, "digest_skipped")
+    assert "1 item edited" in text_of(told)
+
+
+def test_what_a_refused_digest_had_made_up_for_is_told_when_that_is_lost_too(watch: Watch, tmp_path: Path) -> None:
+    hand = Hand()
+    by = post(tmp_path, hand)
+    publish(watch, "Energy strike pause agreed by both sides")
+    live(watch, by, 1)
+    publish(watch, "Energy strike pause denied by both sides")
+    hand.answers = [Refused("550 No")]
+    live(watch, by, 1)
+    # This one makes up for it, and is refused when the one after it is out.
+    hand.answers = [
+        Deferred("451 Later"),
+        Deferred("451 Later"),
+        Accepted("taken"),
+        Refused("550 No"),
+        Accepted("taken"),
+    ]
+    (made_up,) = live(watch, by, 1)
+    come_in(watch, "Another energy strike pause")
+    (other,) = live(watch, by, 1)
+    move_on(watch, 5 * HOUR)
+    assert sent(watch, by) == ["delivery_refused"]
+    (again,) = live(watch, by, 1)
+    assert [one.event.subject == EDITED for one in (made_up, other, again)] == [True, False, True]
+
+
+def test_a_day_that_came_in_a_digest_that_is_refused_late_is_told_by_the_one_after(tmp_path: Path) -> None:
+    with watching(tmp_path, rules(claim(due=date(2025, 3, 20)), digest(when_empty="send"))) as watch:
+        record_rules(watch)
+        later = Deferred("451 Later")
+        by = post(tmp_path, Hand([later, later, Accepted("taken"), Refused("550 No"), Accepted("taken")]))
+        told = live(watch, by, 2)
+        move_on(watch, 5 * HOUR)
+        assert sent(watch, by) == ["delivery_refused"]
+        told += live(watch, by, 2)
+        assert ["Fell due" in text_of(one) for one in told] == [True, False, True, False]
+
+
+def test_whoever_is_named_anew_is_not_told_edits_of_what_they_were_told_before(watch: Watch, tmp_path: Path) -> None:
+    by = post(tmp_path, Hand())
+    publish(watch, "Energy strike pause agreed by both sides")
+    live(watch, by, 1)
+    without = change_rules(watch, digest(recipients=(SECOND,)))
+    anew = change_rules(without, digest())
+    publish(anew, "Energy strike pause denied by both sides")
+    (told,) = live(anew, by, 1)
+    assert told.event.kind == "digest_skipped"
 
 
 def test_a_day_that_comes_after_a_downtime_over_midnight_is_told(tmp_path: Path) -> None:
