@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daemon import queries
-from daemon.cancelling import NO_RECIPIENT, cancel, cancel_outdated
+from daemon.cancelling import NO_RECIPIENT, cancel, cancel_outdated, rests
 from daemon.events import (
     DeliveryAccepted,
     DeliveryDeferred,
@@ -51,7 +51,7 @@ async def deliver(watch: Watch, post: Post, *, early: bool = False) -> list[Reco
     now = watch.clock.now()
     outcomes = await beside_the_loop(cancel_outdated, watch)
     with watch.log.reading() as connection:
-        waiting = queries.waiting_deliveries(connection)
+        waiting = [one for one in queries.waiting_deliveries(connection) if not rests(watch.rules, one)]
     async with one_round(post.carrier) as carrier:
         for one in waiting if early else _due(waiting, now):
             outcomes += await _deliver_one(watch, replace(post, carrier=carrier), one)
