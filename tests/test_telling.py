@@ -402,6 +402,40 @@ def test_a_crash_repeats_the_same_notice_and_no_other(ready: Watch, tmp_path: Pa
     assert [one.kind for one in events(ready, "notice_sent")[-1].event.told] == ["rules refused"]
 
 
+def test_what_a_crash_left_is_not_told_days_later(ready: Watch, tmp_path: Path) -> None:
+    class Cut(Hand):
+        async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
+            raise PowerCutError
+
+    fail(ready)
+    move_on(ready, DAY)
+    with pytest.raises(PowerCutError):
+        tell(ready, to_operator(tmp_path, Cut()))
+    # The operator has another address for a while, and comes back when the feed is well.
+    move_on(ready, 3 * DAY)
+    recover(ready)
+    move_on(ready, 2 * HOUR)
+    hand = Hand()
+    assert tell(ready, to_operator(tmp_path, hand)) == ["notice_sent"]
+    assert [one.stage for one in events(ready, "notice_sent")[-1].event.told] == ["passed"]
+    assert [one.event.reason for one in events(ready, "notice_deferred")] == [
+        "it was never handed over, and is too old by now"
+    ]
+    assert tell(ready, to_operator(tmp_path, hand)) == []
+
+
+def test_a_carrier_that_raises_keeps_no_notice_from_another_operator(ready: Watch, tmp_path: Path) -> None:
+    class Raising(Hand):
+        async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
+            if address == OPS:
+                raise RuntimeError(f"no way to {address}")
+            return await super().hand_over(message, address, message_id, prepared_at)
+
+    take_in(ready, ready.rules.feeds[0], Gone("https://gazette.example/rss"))
+    two = replace(OPERATOR, addresses=(OPS, "second@example.org"))
+    assert tell(ready, to_operator(tmp_path, Raising(), two)) == ["notice_deferred", "notice_sent"]
+
+
 def test_a_crash_before_the_notice_is_prepared_loses_nothing(ready: Watch, tmp_path: Path) -> None:
     take_in(ready, ready.rules.feeds[0], Gone("https://gazette.example/rss"))
     hand = Hand()
