@@ -246,7 +246,7 @@ def status(installation: Installation, clock: Clock) -> dict[str, Any]:
                     "every_seconds": rules[name].every_seconds,
                     "timezone": rules[name].timezone,
                     "via": "maildir" if installation.maildir else "smtp",
-                    "recipients": len([one for one in subscriptions if one.digest == name]),
+                    "recipients": len([one for one in subscriptions if one.digest == name and not one.resting]),
                 }
                 for name in names
             ],

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daemon import queries
-from daemon.cancelling import NO_RECIPIENT, cancel, cancel_outdated
+from daemon.cancelling import NO_RECIPIENT, cancel, cancel_outdated, rests
 from daemon.events import (
     DeliveryAccepted,
     DeliveryDeferred,
@@ -25,7 +25,7 @@ from daemon.events import (
     NewEvent,
     Recorded,
 )
-from daemon.mailing import Accepted, Deferred, Handover, Refused, one_round
+from daemon.mailing import Accepted, Deferred, Handover, Refused, hand_over, one_round
 from daemon.moments import doubled
 from daemon.preparing import Post
 from daemon.queries import Waiting
@@ -46,15 +46,24 @@ ALONG = timedelta(seconds=15)
 async def deliver(watch: Watch, post: Post, *, early: bool = False) -> list[Recorded]:
     """Hands over every prepared digest whose time to try has come; returns the outcomes.
 
-    `early`: also those that wait for a later try, because what was in their way may have been mended.
+    `early`: also those that wait for a later try, because what was in their way may have been mended. Where one can't
+    be read or recorded, its error is raised once all others are handed over.
     """
     now = watch.clock.now()
     outcomes = await beside_the_loop(cancel_outdated, watch)
     with watch.log.reading() as connection:
-        waiting = queries.waiting_deliveries(connection)
+        waiting = [one for one in queries.waiting_deliveries(connection) if not rests(watch.rules, one)]
+    failed: Exception | None = None
     async with one_round(post.carrier) as carrier:
         for one in waiting if early else _due(waiting, now):
-            outcomes += await _deliver_one(watch, replace(post, carrier=carrier), one)
+            try:
+                outcomes += await _deliver_one(watch, replace(post, carrier=carrier), one)
+            except Exception as error:  # noqa: BLE001 - a damaged message, a log that is away: whatever it is
+                # What one fails on holds up no other; it is told at the end, and tried again.
+                logger.error("action=delivery_failed digest=%s: %s", one.digest, error)
+                failed = failed or error
+    if failed:
+        raise failed
     return outcomes
 
 
@@ -82,7 +91,7 @@ async def _deliver_one(watch: Watch, post: Post, one: Waiting) -> list[Recorded]
     if not (started := await beside_the_loop(record_first, watch, begin, "delivery")):
         return []
     message = unpack(prepared.event.message)
-    handover = await post.carrier.hand_over(message, address, prepared.event.message_id, one.prepared_at)
+    handover = await hand_over(post.carrier, message, address, prepared.event.message_id, one.prepared_at)
     outcome = _outcome(handover, one, attempt, watch.clock.now())
     logger.debug("action=%s digest=%s attempt=%d", outcome.kind, one.digest, attempt)
     return await beside_the_loop(record_first, watch, [NewEvent(stream, outcome, started[-1].version)], "delivery")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from daemon.coverage import Coverage, troubles_together
@@ -24,12 +25,13 @@ from daemon.views import ClaimView, DigestView, EditView, ItemView, StoryView, T
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}")
 
 
-def digest_id(name: str, recipient: str, due: datetime, *, resent: bool = False, cancelled: int = 0) -> str:
+def digest_id(name: str, recipient: str, due: datetime, *, resent: bool = False, before: int = 0) -> str:
     """`name/recipient/due`: what a digest for a recipient is called for ever.
 
-    `+again` marks one sent on request, `+2` one in place of another that was cancelled.
+    `+again` marks one sent on request, `+2` one in place of another that was cancelled, or sent again in the same
+    second; `before` counts those.
     """
-    again = "+again" if resent else f"+{cancelled + 1}" if cancelled else ""
+    again = ("+again" if resent else "") + (f"+{before + 1}" if before else "")
     return f"{name}/{recipient}/{as_utc(due).strftime('%Y-%m-%dT%H:%M:%SZ')}{again}"
 
 
@@ -74,6 +76,10 @@ class Revision:
     at: datetime
 
 
+StoriesTold: TypeAlias = dict[tuple[ZoneInfo, tuple[int, ...]], tuple[StoryView, ...]]
+"""The stories that matches tell, by their positions and the zone, under the same rules and at the same moment."""
+
+
 def compose(
     rules: Rules,
     digest: DigestRule,
@@ -88,22 +94,32 @@ def compose(
     resent: bool = False,
     revisions: Sequence[Revision] = (),
     counts: Sequence[DayCount] = (),
-    last_due: datetime | None = None,
+    untold: Sequence[tuple[datetime | None, datetime | None]] = ((None, None),),
+    told_others: StoriesTold | None = None,
 ) -> DigestView:
     """Puts a digest together: the busiest claim first, the best attested stories first, then the quiet claims.
 
     `revisions` are of what this recipient was told, now or before; `counts` those of the last days, by claim;
-    `last_due` is when the digest before this one was due, where there was one.
+    `untold` are the stretches of time that this recipient is to be told of, between the due times of digests: the first
+    begins with the coverage where there was none before, the last one ends when this one is due.
+    `told_others` is looked up, and added to: what other digests of these matches tell costs most of the time.
     """
     zone = ZoneInfo(digest.timezone)
     # A digest tells the days up to the one that it was due on, however late it was prepared.
-    begin = last_due or coverage.since
-    since = begin.astimezone(zone).date() if begin else None
-    desk = _Desk({feed.id: feed for feed in rules.feeds}, zone, due.astimezone(zone).date(), since)
+    days = tuple(
+        (begin.astimezone(zone).date(), (end or due).astimezone(zone).date())
+        for after, end in untold
+        if (begin := after or coverage.since)
+    )
+    told = {} if told_others is None else told_others
+    desk = _Desk({feed.id: feed for feed in rules.feeds}, zone, due.astimezone(zone).date(), days, told)
+    by_claim: dict[str, list[MatchToTell]] = {}
+    for match in matches:
+        by_claim.setdefault(match.claim, []).append(match)
     views = [
         _claim_view(
             claim,
-            [match for match in matches if match.claim == claim.id],
+            by_claim.get(claim.id, []),
             [one for one in revisions if one.match.claim == claim.id],
             [one for one in counts if one.claim == claim.id],
             desk,
@@ -145,7 +161,8 @@ class _Desk:
     feeds: dict[str, FeedRule]
     zone: ZoneInfo
     today: date
-    since: date | None
+    untold: tuple[tuple[date, date], ...]
+    told: StoriesTold
 
 
 def _claim_view(
@@ -160,7 +177,7 @@ def _claim_view(
         "already_there": [match for match in matches if match.already_there and not match.retroactive],
         "retroactive": [match for match in matches if match.retroactive],
     }
-    told = {name: tuple(_stories(part, desk)) for name, part in parts.items()}
+    told = {name: _told(part, desk) for name, part in parts.items()}
     sides = [one_stance(match.evidence) for match in matches]
     changed = tuple(_edits(revisions, desk))
     return ClaimView(
@@ -171,7 +188,7 @@ def _claim_view(
         due=claim.due,
         standing=standing(claim, desk.today),
         overdue=claim.due is not None and claim.due < desk.today,
-        fell_due=fell_due(claim, desk.since, desk.today),
+        fell_due=fell_due(claim, desk.untold),
         news=told["news"],
         already_there=told["already_there"],
         retroactive=told["retroactive"],
@@ -184,6 +201,13 @@ def _claim_view(
         sides=", ".join(split(one, sides.count(one)) for one in STANCES if one in sides),
         edited=len(changed),
     )
+
+
+def _told(matches: Sequence[MatchToTell], desk: _Desk) -> tuple[StoryView, ...]:
+    key = desk.zone, tuple(match.position for match in matches)
+    if key not in desk.told:
+        desk.told[key] = tuple(_stories(matches, desk))
+    return desk.told[key]
 
 
 def _stories(matches: Sequence[MatchToTell], desk: _Desk) -> Iterator[StoryView]:

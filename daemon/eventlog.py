@@ -227,11 +227,16 @@ def any_after(connection: Connection, position: int, kinds: Sequence[str]) -> bo
     return connection.execute(query).first() is not None
 
 
-def last_of_kind(connection: Connection, kind: str) -> Recorded | None:
-    """The newest event of a kind."""
-    row = connection.execute(
-        select(EVENT).where(EVENT.c.kind == kind).order_by(EVENT.c.position.desc()).limit(1)
-    ).first()
+def streams_after(connection: Connection, position: int, kinds: Sequence[str]) -> set[str]:
+    """The streams that got an event of one of these kinds after a position."""
+    query = select(EVENT.c.stream).where(EVENT.c.position > position, EVENT.c.kind.in_(kinds)).distinct()
+    return set(connection.scalars(query))
+
+
+def last_of_kind(connection: Connection, kind: str, *, upto: int | None = None) -> Recorded | None:
+    """The newest event of a kind; up to a position, where one is given."""
+    query = select(EVENT).where(EVENT.c.kind == kind).order_by(EVENT.c.position.desc()).limit(1)
+    row = connection.execute(query if upto is None else query.where(EVENT.c.position <= upto)).first()
     return _recorded(row) if row else None
 
 

@@ -19,27 +19,59 @@ MOST_OTHERS = 8
 """Of a story's items besides the first, how many are shown where not all stories are."""
 SHORTER_LISTS = (60, 20, 6, 0)
 MOST_RANKED = 5_000
+MOST_TRIED_WHOLE = 200
+"""Of more stories it is found out first how many fit; all of them, only where all do."""
+FIRST_LEAP = 8
+MOST_GUESSES = 6
+NEARLY = 200
+"""What leaves less than this part of the room is as much as fits."""
 
 
-def fitting(view: DigestView, fits: Callable[[DigestView], bool]) -> DigestView:
-    """The digest with as much in it as `fits` allows; with as little as there can be, where nothing fits."""
-    if fits(view):
-        return view
+def fitting(view: DigestView, size: Callable[[DigestView], int], most: int) -> DigestView:
+    """The digest with as much in it as takes no more than `most` by its `size`; with as little as there can be, where
+    nothing fits. Nearly `most` is enough: to fill in a digest of thousands once takes half a second."""
     whole = min(sum(len(list(_sections(claim))) for claim in view.claims), MOST_RANKED)
-    for most in (None, *SHORTER_LISTS):
+    if whole <= MOST_TRIED_WHOLE and size(view) <= most:
+        return view
+    for longest in (None, *SHORTER_LISTS):
         # Long lists may not take the room of all stories: those come first where they are short enough for one of each.
-        if not fits(fold(view, min(whole, len(view.claims)) if most else 0, most)):
+        least = min(whole, len(view.claims)) if longest else 0
+        folded = fold(view, least, longest)
+        if (taken := size(folded)) > most:
             continue
-        least, too_many = (min(whole, len(view.claims)) if most else 0), whole + 1
-        # By leaps upwards first: a page holds some dozens of stories, of however many thousand.
-        while (leap := 2 * least + 8) < too_many and fits(fold(view, leap, most)):
-            least = leap
-        too_many = min(too_many, leap)
-        while too_many - least > 1:
-            middle = (least + too_many) // 2
-            least, too_many = (middle, too_many) if fits(fold(view, middle, most)) else (least, middle)
-        return fold(view, least, most)
+        stories, fitted = _most_stories(view, longest, (least, folded, taken), whole, size, most)
+        if stories == whole > MOST_TRIED_WHOLE and longest is None and size(view) <= most:
+            return view
+        return fitted
     return fold(view, 0, 0)
+
+
+def _most_stories(
+    view: DigestView,
+    longest: int | None,
+    least: tuple[int, DigestView, int],
+    whole: int,
+    size: Callable[[DigestView], int],
+    most: int,
+) -> tuple[int, DigestView]:
+    """The digest with as many stories as fit, and how many; of which some do that take so much.
+
+    They are found by going on as those before went, and by halving where that leads nowhere: they differ in length.
+    """
+    (fit, fitted, taken), too_many, leap, guesses = least, whole + 1, FIRST_LEAP, 0
+    while too_many - fit > 1 and most - taken > most // NEARLY:
+        tried = min(fit + leap, too_many - 1)
+        needed = size(folded := fold(view, tried, longest))
+        each = max(1, needed - taken) / (tried - fit)
+        if needed <= most:
+            fit, fitted, taken = tried, folded, needed
+        else:
+            too_many = tried
+        guesses += 1
+        # A few stories tell little of thousands.
+        guess = min(int((most - taken) / each), 8 * (fit + FIRST_LEAP))
+        leap = max(1, guess if guesses < MOST_GUESSES else (too_many - fit) // 2)
+    return fit, fitted
 
 
 def fold(view: DigestView, stories: int, longest: int | None) -> DigestView:

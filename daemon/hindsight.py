@@ -16,13 +16,13 @@ from daemon.eventlog import read
 from daemon.events import ItemRevised, ItemSeen
 from daemon.moments import parse_timestamp, timestamp
 from daemon.pictures import DAYS, DayCount
-from daemon.queries import to_tell
-from daemon.recipients import last_told
+from daemon.queries import Untold, to_tell
+from daemon.recipients import Stretch
 from daemon.rules import Stance
-from daemon.tables import DigestMatchRow, ItemRow, MatchRow, RevisionRow, table_of
+from daemon.tables import DigestMatchRow, DigestRow, ItemRow, MatchRow, RevisionRow, table_of
 
 _item, _match, _text = map(table_of, (ItemRow, MatchRow, RevisionRow))
-_digest_match = table_of(DigestMatchRow)
+_digest, _digest_match = table_of(DigestRow), table_of(DigestMatchRow)
 
 
 def found_by_day(connection: Connection, claims: Sequence[str], today: date, zone: ZoneInfo) -> list[DayCount]:
@@ -47,36 +47,42 @@ def found_by_day(connection: Connection, claims: Sequence[str], today: date, zon
 
 
 def revised_since(
-    connection: Connection, digest: str, recipient: str, claims: Sequence[str], telling: Sequence[MatchToTell]
+    connection: Connection, untold: Untold, stretches: Sequence[Stretch], telling: Sequence[MatchToTell]
 ) -> list[Revision]:
     """Matches of items that their publishers changed: those that this recipient was told of by that digest, changed
-    since the last one, by the text that stood then; and those `telling` now, by the text that they were made on."""
-    last = last_told(connection, digest, recipient, 0)
-    since = last.position if last else 0
-    changed = (_item.c.text_position > _item.c.position) & ~_item.c.redacted & _match.c.claim.in_(claims)
-    # By what was changed, which is little, and not by all that was ever told: of 100,000 matches that took a second.
-    lately = _match.c.item.in_(select(_text.c.item).where(_text.c.position > since))
+    within stretches that they were not told of, by the text that stood before; and those `telling` now, by the text
+    that they were made on."""
+    changed = (_item.c.text_position > _item.c.position) & ~_item.c.redacted & _match.c.claim.in_(untold.claims)
     held = exists().where(
+        _digest_match.c.name == untold.digest,
+        _digest_match.c.recipient == untold.recipient,
         _digest_match.c.match == _match.c.position,
-        _digest_match.c.name == digest,
-        _digest_match.c.recipient == recipient,
+        # Not by one of an earlier time, before they were taken out of feeds.yaml and named anew.
+        _digest.c.id == _digest_match.c.digest,
+        _digest.c.position > untold.after_position,
     )
-    told = changed & lately & _match.c.current & held
-    # What was made since that digest was told on request alone, as it stood when it was made.
-    found = [
-        revision
-        for match in to_tell(connection, told)
-        for revision in _revision(connection, match, known_up_to=max(since, match.position))
-    ]
+    found: dict[int, Revision] = {}
+    for stretch in stretches:
+        after, upto = (one.position if one else 0 for one in (stretch.after, stretch.upto))
+        # By what was changed, which is little, and not by all that was ever told: of 100,000 that took a second.
+        lately = select(_text.c.item).where(_text.c.position > after)
+        if upto:
+            lately = lately.where(_text.c.position <= upto)
+        for match in to_tell(connection, changed & _match.c.item.in_(lately) & _match.c.current & held):
+            if match.position not in found:
+                # What was made since that digest was told on request alone, as it stood when it was made.
+                for revision in _revision(connection, match, known_up_to=max(after, match.position)):
+                    found[match.position] = revision
     if telling:
         there = {match.position for match in telling}
         fresh = select(_match.c.position).join(_item, _item.c.id == _match.c.item)
         fresh = fresh.where(changed, _match.c.position.between(min(there), max(there)))
-        revised = there.intersection(connection.scalars(fresh)) - {one.match.position for one in found}
+        revised = there.intersection(connection.scalars(fresh)) - found.keys()
         for match in telling:
             if match.position in revised:
-                found += _revision(connection, match, known_up_to=match.position)
-    return found
+                for revision in _revision(connection, match, known_up_to=match.position):
+                    found[match.position] = revision
+    return list(found.values())
 
 
 def _revision(connection: Connection, match: MatchToTell, *, known_up_to: int) -> Iterator[Revision]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import socket
@@ -17,6 +18,8 @@ from daemon.links import ascii_host
 from daemon.rendering import addressed
 from daemon.settings import Mail, Smtp
 from daemon.smtp import Conversation, Fault
+
+logger = logging.getLogger(__name__)
 
 MOST_BREAKS = 3
 """After so many connections in a row that broke before a message was through, a server is given up for this round."""
@@ -57,6 +60,16 @@ class Carrier(Protocol):
 
     async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
         """Tries once. Does not raise for what a server or a disk does."""
+
+
+async def hand_over(carrier: Carrier, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
+    """Tries once. A carrier that raises all the same has not delivered, as far as anybody knows: it is tried later, and
+    holds up no other message."""
+    try:
+        return await carrier.hand_over(message, address, message_id, prepared_at)
+    except Exception as error:
+        logger.exception("action=carrier_failed via=%s", carrier.via)
+        return Deferred(_without(address, f"the way to hand it over failed: {type(error).__name__}: {error}"))
 
 
 def one_round(carrier: Carrier) -> AbstractAsyncContextManager[Carrier]:

@@ -102,6 +102,8 @@ def _put_digest(
         due=due,
         at=timestamp(recorded.at),
         position=recorded.position,
+        # One that is skipped holds nothing that the next one would have to begin after.
+        log_position=prepared.log_position if prepared else recorded.position,
         skipped=prepared is None,
         resent=bool(prepared and prepared.resent),
         missed=json.dumps([timestamp(missed) for missed in event.missed]),

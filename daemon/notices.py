@@ -19,6 +19,7 @@ from daemon.moments import Moment
 
 TroubleKind = Literal[
     "offline",
+    "work failing",
     "rules refused",
     "delivery failing",
     "recipient rests",
@@ -45,6 +46,7 @@ OFFLINE_FEWEST = 3
 PATIENCE: Mapping[TroubleKind, timedelta] = {
     "delivery failing": timedelta(hours=1),
     "rules refused": timedelta(minutes=10),
+    "work failing": timedelta(minutes=10),
 }
 """How long a trouble must stand before it is told. Feeds have a time that the user sets; what is not named, none."""
 
@@ -91,6 +93,17 @@ class Look:
 
     def joined(self, other: Look) -> Look:
         return Look(self.troubles + other.troubles, {**self.over, **other.over})
+
+    def begun(self, trouble: Trouble) -> Look:
+        """With this trouble, since it first was there, for the reason that it has now."""
+        since = next((one.since for one in self.troubles if one.key == trouble.key), trouble.since)
+        others = tuple(one for one in self.troubles if one.key != trouble.key)
+        over = {key: moment for key, moment in self.over.items() if key != trouble.key}
+        return Look((*others, replace(trouble, since=since)), over)
+
+    def ended(self, key: Key, now: datetime) -> Look:
+        """Without a trouble, which is over since now."""
+        return Look(tuple(one for one in self.troubles if one.key != key), {**self.over, key: now})
 
 
 @dataclass(frozen=True)
@@ -226,6 +239,7 @@ def settling(incidents: int) -> timedelta:
 _STAGES: tuple[Stage, ...] = ("first", "passed", "again", "over")
 _SAYS: Mapping[TroubleKind, tuple[str, str]] = {
     "offline": ("outage of most feeds at once: the watch itself seems to be offline",) * 2,
+    "work failing": ("part of the watch that keeps failing", "parts of the watch that keep failing"),
     "rules refused": ("edit of feeds.yaml refused: the rules before it stay in force",) * 2,
     "delivery failing": ("recipient whom no mail reaches", "recipients whom no mail reaches"),
     "recipient rests": ("recipient who gets no mail any more", "recipients who get no mail any more"),

@@ -1,33 +1,28 @@
 """Digests prepared: what is due is fixed, message and all, before anything is sent.
 
-due ─untold matches→ compose ─render→ message ─append→ digest_prepared
+due ─compose+render→ message ─nothing overtook it→ digest_prepared
+
+A digest is made of one state of the log while others go on writing: of ten thousand matches that takes seconds. In the
+writer's turn it is only asked whether it still holds; where it does not, it is made anew.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import TypeAlias
 
 from daemon import queries
 from daemon.cancelling import cancel_outdated
-from daemon.covering import coverage, longest_silence
 from daemon.databases import Connection
-from daemon.digests import MatchToTell, compose, digest_id, message_id
-from daemon.duetimes import (
-    STILL_WATCHING_DAYS,
-    alert_due,
-    due_times,
-    is_last_of_day,
-    next_alert,
-    next_due,
-    quiet_until,
-    says_still_watching,
-)
+from daemon.digests import message_id
+from daemon.drafting import Desk, Due, told_lately, untold_of
+from daemon.duetimes import alert_due, due_times, next_alert, next_due, quiet_until
 from daemon.errors import ClaimwatchError, StreamConflict
-from daemon.eventlog import any_after, head_of
+from daemon.eventlog import any_after, streams_after
 from daemon.events import (
     ClaimMatched,
     DeliveryCancelled,
@@ -35,6 +30,7 @@ from daemon.events import (
     DigestPrepared,
     DigestSkipped,
     Event,
+    ItemRedacted,
     MatchLapsed,
     MatchReviewed,
     NewEvent,
@@ -42,15 +38,14 @@ from daemon.events import (
     RulesChanged,
 )
 from daemon.headers import SENDER_NAME
-from daemon.hindsight import found_by_day, revised_since
 from daemon.mailing import Carrier
 from daemon.notices import Operator
 from daemon.projections import record
 from daemon.queries import Subscription
-from daemon.recipients import cancelled_for, last_told, told_since
+from daemon.recipients import last_told
 from daemon.rendering import Rendered, pack, render, to_message
 from daemon.rules import DigestRule
-from daemon.service import Watch
+from daemon.service import MOST_TRIES, Watch
 from daemon.views import DigestView
 
 logger = logging.getLogger(__name__)
@@ -59,6 +54,12 @@ _MAKES_UNTOLD = tuple(
     event.kind for event in (ClaimMatched, MatchReviewed, MatchLapsed, RulesChanged, DeliveryRefused, DeliveryCancelled)
 )
 """After events of other kinds, what is untold is what was untold before."""
+_OVERTAKES = tuple(
+    event.kind
+    for event in (RulesChanged, ItemRedacted, DigestPrepared, DigestSkipped, DeliveryRefused, DeliveryCancelled)
+)
+"""After these a digest may be wrong: for whoever is not to get it, with a text that was taken out, or told twice. What
+else is appended meanwhile it does not know of, and the next one tells it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class Post:
         )
 
 
+Find: TypeAlias = Callable[[Connection, Watch, datetime], Iterable[Due]]
+"""Which digests are wanted at a moment."""
+
+
 def next_due_time(watch: Watch) -> datetime | None:
     """When the next digest is due for anybody, as far as is known now; None when none is."""
     now = watch.clock.now()
@@ -97,7 +102,7 @@ def next_due_time(watch: Watch) -> datetime | None:
             if not rule.every_seconds:
                 due = next_due(rule, one.answered)
             elif came := _untold_since(connection, watch, rule, one):
-                due = next_alert(rule, one.answered, came, _told_lately(connection, rule, one, now))
+                due = next_alert(rule, one.answered, came, told_lately(connection, rule, one, now))
             else:
                 continue
             moments.append(quiet_until(rule, max(due, now)) or due)
@@ -110,59 +115,51 @@ def prepare_due(watch: Watch, post: Post) -> list[Recorded]:
     What waits and is not to be sent any more is cancelled first: so what is left of it is prepared anew. Where one
     can't be prepared, its error is raised once all others are.
     """
-    now = watch.clock.now()
     cancel_outdated(watch)
-    with watch.log.reading() as connection:
-        due = [
-            (rule, one, dues)
-            for rule, one in _live_subscriptions(connection, watch)
-            if (dues := _due(connection, watch, rule, one, now))
-        ]
-    prepared: list[Recorded] = []
-    failed: Exception | None = None
-    for rule, one, dues in due:
-        try:
-            prepared += _prepare(watch, post, rule, one, dues[-1], dues[:-1])
-        except Exception as error:  # noqa: BLE001 - a shipped template, a damaged event: whatever it is
-            # What one digest fails on holds up no other; it is told at the end, and tried again.
-            logger.error("action=digest_failed digest=%s recipient=%s: %s", rule.name, one.recipient, error)
-            failed = failed or error
-    if failed:
-        raise failed
-    return prepared
+    return _prepare(watch, post, _now_due)
 
 
 def prepare_now(watch: Watch, post: Post, name: str) -> list[Recorded]:
-    """Prepares one digest for all its recipients now, whatever its calendar says; those who rest get none."""
-    rule = digest_rule(watch, name)
-    now = watch.clock.now().replace(microsecond=0)
-    with watch.log.reading() as connection:
-        subscriptions = [one for one in queries.subscriptions(connection) if one.digest == name and not one.resting]
-    return [recorded for one in subscriptions for recorded in _prepare(watch, post, rule, one, now, ())]
+    """Prepares one digest for all its recipients now, whatever its calendar says; those who rest get none.
+
+    Raises ClaimwatchError for one that is switched off.
+    """
+    if not digest_rule(watch, name).enabled:
+        raise ClaimwatchError(
+            f"the digest {name} is switched off",
+            hint="Take `enabled: false` out of feeds.yaml; `claimwatch digest preview` shows what it would say.",
+        )
+
+    def now_wanted(connection: Connection, watch: Watch, now: datetime) -> Iterator[Due]:
+        rule = digest_rule(watch, name)
+        for one in queries.subscriptions(connection):
+            if one.digest == name and not one.resting:
+                yield Due(rule, one, now.replace(microsecond=0))
+
+    return _prepare(watch, post, now_wanted)
 
 
 def preview(watch: Watch, post: Post, name: str) -> tuple[DigestView, Rendered]:
     """What a digest would say to its first recipient if it were due now. Stores nothing."""
     rule = digest_rule(watch, name)
-    now = watch.clock.now().replace(microsecond=0)
+    now = watch.clock.now()
     with watch.log.reading() as connection:
         standing = (one for one in queries.subscriptions(connection) if one.digest == name)
-        one = next(standing, Subscription(name, rule.recipients[0], 0, now, None))
-        view = _compose(connection, watch, rule, one, now, (), _untold(connection, watch, rule, one), now)
+        one = next(standing, Subscription(name, rule.recipients[0], 0, now.replace(microsecond=0), None))
+        desk, due = Desk(connection, watch.rules, now), Due(rule, one, now.replace(microsecond=0))
+        view = desk.compose(due, desk.matches(due))
     return view, _render(view, post)
 
 
 def resend(watch: Watch, post: Post, name: str, recipient: str, since: datetime | None) -> list[Recorded]:
     """Prepares a digest of all matches since a moment for one recipient, told before or not; it says so itself."""
     rule = digest_rule(watch, name)
-    now = watch.clock.now()
-    with watch.log.transaction(now) as transaction:
-        matches = queries.matches_since(transaction.connection, watch.rules.claims_of(rule), since)
-        begin = since or min((match.first_seen for match in matches), default=now)
-        one = Subscription(name, recipient, 0, begin, None)
-        view = _compose(transaction.connection, watch, rule, one, now, (), matches, now, resent=True)
-        event = _prepared(view, post, recipient, now)
-        return record(transaction, [NewEvent(f"digest/{view.id}", event, 0)])
+
+    def again(_connection: Connection, _watch: Watch, now: datetime) -> Iterator[Due]:
+        one = Subscription(name, recipient, 0, since or now, None)
+        yield Due(rule, one, now.replace(microsecond=0), again=True, since=since)
+
+    return _prepare(watch, post, again)
 
 
 def digest_rule(watch: Watch, name: str) -> DigestRule:
@@ -182,6 +179,12 @@ def _live_subscriptions(connection: Connection, watch: Watch) -> Iterator[tuple[
             yield rules[one.digest], one
 
 
+def _now_due(connection: Connection, watch: Watch, now: datetime) -> Iterator[Due]:
+    for rule, one in _live_subscriptions(connection, watch):
+        if dues := _due(connection, watch, rule, one, now):
+            yield Due(rule, one, dues[-1], dues[:-1])
+
+
 def _due(
     connection: Connection, watch: Watch, rule: DigestRule, one: Subscription, now: datetime
 ) -> tuple[datetime, ...]:
@@ -193,42 +196,8 @@ def _due(
     # Not before the next step: until then there is no need to ask what is untold.
     if next_due(rule, one.answered) > now or not (came := _untold_since(connection, watch, rule, one)):
         return ()
-    due = alert_due(rule, one.answered, came, _told_lately(connection, rule, one, now), now)
+    due = alert_due(rule, one.answered, came, told_lately(connection, rule, one, now), now)
     return (due,) if due else ()
-
-
-def _told_lately(connection: Connection, rule: DigestRule, one: Subscription, now: datetime) -> list[datetime]:
-    """The due times of the alerts that count for the limit of a day, in whatever zone."""
-    return told_since(connection, rule.name, one.recipient, now - timedelta(days=2)) if rule.at_most else []
-
-
-def _prepare(
-    watch: Watch, post: Post, rule: DigestRule, one: Subscription, due: datetime, missed: Sequence[datetime]
-) -> list[Recorded]:
-    now = watch.clock.now()
-    # Read and decided inside the writer's turn: what the digest holds is exactly what the log held before it.
-    with watch.log.transaction(now) as transaction:
-        connection = transaction.connection
-        matches = _untold(connection, watch, rule, one)
-        if not matches and rule.every_seconds:
-            return []
-        view = _compose(connection, watch, rule, one, due, missed, matches, now)
-        event: Event
-        if view.empty and rule.when_empty == "skip" and not view.still_watching:
-            covered = coverage(connection, one.answered, now, longest_silence(watch.rules))
-            event = DigestSkipped(rule.name, one.recipient, due, tuple(missed), covered)
-        else:
-            event = _prepared(view, post, one.recipient, now)
-        try:
-            return record(transaction, [NewEvent(f"digest/{view.id}", event, 0)])
-        except StreamConflict:
-            logger.info("action=digest_exists digest=%s", view.id)
-            return []
-
-
-def _untold(connection: Connection, watch: Watch, rule: DigestRule, one: Subscription) -> list[MatchToTell]:
-    claims, only_news = watch.rules.claims_of(rule), rule.every_seconds is not None
-    return queries.untold_matches(connection, rule.name, one.recipient, claims, one.since_position, only_news=only_news)
 
 
 def _untold_since(connection: Connection, watch: Watch, rule: DigestRule, one: Subscription) -> datetime | None:
@@ -236,57 +205,68 @@ def _untold_since(connection: Connection, watch: Watch, rule: DigestRule, one: S
     if told and not any_after(connection, told.position, _MAKES_UNTOLD):
         # That one left nothing untold. It is asked at every tick, and looking at 100,000 told matches takes 0.4 s.
         return None
-    claims, only_news = watch.rules.claims_of(rule), rule.every_seconds is not None
-    return queries.untold_since(connection, rule.name, one.recipient, claims, one.since_position, only_news=only_news)
+    return queries.untold_since(connection, untold_of(rule, one, watch.rules))
 
 
-def _compose(
-    connection: Connection,
-    watch: Watch,
-    rule: DigestRule,
-    one: Subscription,
-    due: datetime,
-    missed: Sequence[datetime],
-    matches: Sequence[MatchToTell],
-    now: datetime,
-    *,
-    resent: bool = False,
-) -> DigestView:
-    head = head_of(connection)
-    claims, zone = watch.rules.claims_of(rule), ZoneInfo(rule.timezone)
-    # Since they were last told: what befell the watch on days that were skipped is told as well.
-    told = None if resent else last_told(connection, rule.name, one.recipient, one.since_position)
-    cancelled = cancelled_for(connection, rule.name, one.recipient, due)
-    view = compose(
-        watch.rules,
-        rule,
-        id=digest_id(rule.name, one.recipient, due, resent=resent, cancelled=cancelled),
-        due=due,
-        missed=missed,
-        matches=matches,
-        coverage=coverage(connection, told.at if told else one.since, now, longest_silence(watch.rules)),
-        log_position=head.position,
-        head=head.chain,
-        resent=resent,
-        revisions=() if resent else revised_since(connection, rule.name, one.recipient, claims, matches),
-        counts=found_by_day(connection, claims, due.astimezone(zone).date(), zone),
-        last_due=told.due if told else None,
-    )
-    if resent:
-        return view
-    still_watching = (
-        view.empty and rule.when_empty == "skip" and says_still_watching(rule, told.due if told else one.since, due)
-    )
-    notes = tuple(_notes(rule, due, _told_lately(connection, rule, one, now), still_watching))
-    return replace(view, still_watching=still_watching, notes=notes)
+def _prepare(watch: Watch, post: Post, find: Find) -> list[Recorded]:
+    """Prepares what is wanted, and what was overtaken once more."""
+    prepared: list[Recorded] = []
+    failed: Exception | None = None
+    settled: set[tuple[str, str]] = set()
+    for _ in range(MOST_TRIES):
+        overtaken = False
+        now = watch.clock.now()
+        with watch.log.reading() as connection:
+            wanted = [due for due in find(connection, watch, now) if (due.rule.name, due.to.recipient) not in settled]
+            for _name, dues in groupby(wanted, key=lambda due: due.rule.name):
+                desk = Desk(connection, watch.rules, now)
+                for due in dues:
+                    try:
+                        recorded = _prepare_one(watch, post, desk, due)
+                    except Exception as error:  # noqa: BLE001 - a shipped template, a damaged event: whatever it is
+                        # What one digest fails on holds up no other; it is told at the end, and tried again.
+                        logger.error(
+                            "action=digest_failed digest=%s recipient=%s: %s", due.rule.name, due.to.recipient, error
+                        )
+                        failed, recorded = failed or error, []
+                    if recorded is None:
+                        overtaken = True
+                        continue
+                    prepared += recorded
+                    settled.add((due.rule.name, due.to.recipient))
+        if not overtaken:
+            break
+    if failed:
+        raise failed
+    return prepared
 
 
-def _notes(rule: DigestRule, due: datetime, told: Sequence[datetime], still_watching: bool) -> Iterator[str]:
-    if still_watching:
-        days = STILL_WATCHING_DAYS
-        yield f"Nothing was new for {days} days; this only says that the watch goes on, and what it covered."
-    if is_last_of_day(rule, due, told):
-        yield f"No further alert comes today (at_most: {rule.at_most}/day); what comes in waits for tomorrow's first."
+def _prepare_one(watch: Watch, post: Post, desk: Desk, due: Due) -> list[Recorded] | None:
+    """What was recorded of one digest; None where it was overtaken."""
+    matches = desk.matches(due)
+    if not matches and due.rule.every_seconds and not due.again:
+        return []
+    view = desk.compose(due, matches)
+    event: Event
+    if view.empty and due.rule.when_empty == "skip" and not view.still_watching and not due.again:
+        covered = desk.coverage(due.to.answered)
+        event = DigestSkipped(view.name, due.to.recipient, due.due, due.missed, covered)
+    else:
+        event = _prepared(view, post, due.to.recipient, desk.now)
+    with watch.log.transaction(desk.now) as transaction:
+        if _is_overtaken(transaction.connection, desk.head.position, f"digest/{view.name}/{due.to.recipient}/"):
+            return None
+        try:
+            return record(transaction, [NewEvent(f"digest/{view.id}", event, 0)])
+        except StreamConflict:
+            logger.info("action=digest_exists digest=%s", view.id)
+            return []
+
+
+def _is_overtaken(connection: Connection, position: int, theirs: str) -> bool:
+    """Whether anything after a position speaks against a digest that knew the log up to there."""
+    streams = streams_after(connection, position, _OVERTAKES)
+    return any(not stream.startswith("digest/") or stream.startswith(theirs) for stream in streams)
 
 
 def _prepared(view: DigestView, post: Post, recipient: str, now: datetime) -> DigestPrepared:

@@ -5,7 +5,7 @@ All of them read one consistent state: the connection they are given. Answers ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, and_, exists, func, select
 from daemon.coverage import FeedOutage, Span
 from daemon.digests import MatchToTell
 from daemon.errors import ClaimwatchError
-from daemon.eventlog import event_at, last_of_kind, read
+from daemon.eventlog import event_at, last_of_kind, read, read_streams
 from daemon.events import (
     BackfillFinished,
     FeedRecovered,
@@ -48,13 +48,16 @@ _subscription, _digest, _digest_match, _delivery, _poll = map(
     table_of, (SubscriptionRow, DigestRow, DigestMatchRow, DeliveryRow, PollRow)
 )
 
+_AT_ONCE = 400
+"""How many streams or positions are asked for in one query."""
+
 
 # ── rules and the watch ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def recorded_rules(connection: Connection) -> RulesChanged | None:
-    """The rule set that the log knows last."""
-    last = last_of_kind(connection, RulesChanged.kind)
+def recorded_rules(connection: Connection, *, upto: int | None = None) -> RulesChanged | None:
+    """The rule set that the log knows last; that it knew last at a position."""
+    last = last_of_kind(connection, RulesChanged.kind, upto=upto)
     return last.event if last else None
 
 
@@ -127,51 +130,57 @@ def subscriptions(connection: Connection) -> list[Subscription]:
     ]
 
 
-def untold_matches(
-    connection: Connection,
-    digest: str,
-    recipient: str,
-    claims: Sequence[str],
-    after_position: int,
-    *,
-    only_news: bool = False,
-) -> list[MatchToTell]:
-    """The matches on these claims that no digest of that name holds for that recipient, oldest first.
+@dataclass(frozen=True)
+class Untold:
+    """What a recipient is still to be told under a digest's name: the matches on these claims after a position of the
+    log that no digest of that name holds for them.
 
     `only_news`: without what was already there at a feed's first poll, and what was found in history.
     """
-    return to_tell(connection, _untold(digest, recipient, claims, after_position, only_news=only_news))
+
+    digest: str
+    recipient: str
+    claims: tuple[str, ...]
+    after_position: int
+    only_news: bool = False
 
 
-def untold_since(
-    connection: Connection,
-    digest: str,
-    recipient: str,
-    claims: Sequence[str],
-    after_position: int,
-    *,
-    only_news: bool = False,
-) -> datetime | None:
-    """When the first of them was recorded; None when there is none."""
-    untold = _untold(digest, recipient, claims, after_position, only_news=only_news)
-    return moment_or_none(connection.scalar(select(func.min(_match.c.at)).where(untold)))
+def untold_positions(connection: Connection, untold: Untold) -> list[int]:
+    """The positions of these matches, oldest first."""
+    query = select(_match.c.position).where(_is_untold(untold)).order_by(_match.c.position)
+    return list(connection.scalars(query))
 
 
-def _untold(digest: str, recipient: str, claims: Sequence[str], after_position: int, *, only_news: bool) -> Any:
+def untold_since(connection: Connection, untold: Untold) -> datetime | None:
+    """When the first of these matches was recorded; None when there is none."""
+    return moment_or_none(connection.scalar(select(func.min(_match.c.at)).where(_is_untold(untold))))
+
+
+def _is_untold(untold: Untold) -> Any:
     held = exists().where(
+        _digest_match.c.name == untold.digest,
+        _digest_match.c.recipient == untold.recipient,
         _digest_match.c.match == _match.c.position,
-        _digest_match.c.name == digest,
-        _digest_match.c.recipient == recipient,
     )
     again = _match.alias("again")
     # One that lapsed and came again with a later text is told as the later one.
     superseded = _match.c.lapsed_at.is_not(None) & exists().where(
         again.c.claim == _match.c.claim, again.c.item == _match.c.item, again.c.lapsed_at.is_(None), again.c.current
     )
-    untold = _match.c.claim.in_(claims) & (_match.c.position > after_position) & _match.c.current
-    if only_news:
-        untold &= ~_match.c.already_there & ~_match.c.retroactive
-    return untold & ~held & ~superseded
+    wanted = _match.c.claim.in_(untold.claims) & (_match.c.position > untold.after_position) & _match.c.current
+    if untold.only_news:
+        wanted &= ~_match.c.already_there & ~_match.c.retroactive
+    return wanted & ~held & ~superseded
+
+
+def matches_at(connection: Connection, positions: Sequence[int]) -> list[MatchToTell]:
+    """The matches at these positions, oldest first."""
+    ordered = sorted(positions)
+    return [
+        match
+        for at in range(0, len(ordered), _AT_ONCE)
+        for match in to_tell(connection, _match.c.position.in_(ordered[at : at + _AT_ONCE]))
+    ]
 
 
 def matches_since(
@@ -208,11 +217,29 @@ def to_tell(connection: Connection, condition: Any) -> list[MatchToTell]:
         .where(condition)
         .order_by(_match.c.position)
     )
-    return [_match_to_tell(connection, row) for row in connection.execute(query).all()]
+    rows = connection.execute(query).all()
+    return [
+        _match_to_tell(row, text)
+        for at in range(0, len(rows), _AT_ONCE)
+        for row, text in _with_texts(connection, rows[at : at + _AT_ONCE])
+    ]
 
 
-def _match_to_tell(connection: Connection, row: Row[Any]) -> MatchToTell:
-    text = _item_text(connection, row.item, row.item_version)
+def _with_texts(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[tuple[Row[Any], ItemSeen | ItemRevised]]:
+    """Rows of matches, each with the text that it was made on."""
+    streams = sorted({f"item/{row.item}" for row in rows})
+    texts = {(one.id, one.version): one.event for one in read_streams(connection, streams)}
+    for row in rows:
+        text = texts.get((row.item, row.item_version))
+        if not isinstance(text, ItemSeen | ItemRevised):
+            raise ClaimwatchError(
+                f"the log holds no text of item {row.item} at version {row.item_version}",
+                hint="Run `claimwatch verify`.",
+            )
+        yield row, text
+
+
+def _match_to_tell(row: Row[Any], text: ItemSeen | ItemRevised) -> MatchToTell:
     return MatchToTell(
         position=row.position,
         claim=row.claim,
@@ -233,15 +260,6 @@ def _match_to_tell(connection: Connection, row: Row[Any]) -> MatchToTell:
     )
 
 
-def _item_text(connection: Connection, item: str, version: int) -> ItemSeen | ItemRevised:
-    recorded = event_at(connection, f"item/{item}", version)
-    if recorded is None or not isinstance(recorded.event, ItemSeen | ItemRevised):
-        raise ClaimwatchError(
-            f"the log holds no text of item {item} at version {version}", hint="Run `claimwatch verify`."
-        )
-    return recorded.event
-
-
 @dataclass(frozen=True)
 class Waiting:
     """A prepared digest that has not reached its recipient yet."""
@@ -257,12 +275,13 @@ class Waiting:
     retry_at: datetime | None
     answer: str
     resent: bool
+    log_position: int
 
 
 def waiting_deliveries(connection: Connection) -> list[Waiting]:
     """What is to be delivered, the longest waiting first."""
     query = (
-        select(_delivery, _digest.c.name, _digest.c.recipient, _digest.c.resent)
+        select(_delivery, _digest.c.name, _digest.c.recipient, _digest.c.resent, _digest.c.log_position)
         .join(_digest, _digest.c.id == _delivery.c.digest)
         .where(_delivery.c.state.in_(("prepared", "started", "deferred", "uncertain")))
         .order_by(_digest.c.position)
@@ -280,6 +299,7 @@ def waiting_deliveries(connection: Connection) -> list[Waiting]:
             retry_at=moment_or_none(row.retry_at),
             answer=row.answer,
             resent=row.resent,
+            log_position=row.log_position,
         )
         for row in connection.execute(query)
     ]

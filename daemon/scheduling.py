@@ -99,6 +99,7 @@ class Daemon:
     _round_of: Watch | None = None
     _polled_once: bool = False
     _about_rules: Look = field(default_factory=Look)
+    _about_work: Look = field(default_factory=Look)
     _parser: Parser = field(default_factory=Parser)
     _watchdog: Watchdog = field(default_factory=Watchdog.from_environment)
 
@@ -210,13 +211,13 @@ class Daemon:
             outcomes = await deliver(self.watch, self.post, early=mended)
             if outcomes:
                 self.after_mail(outcomes)
-        due = next_due_time(self.watch)
+        due = await beside_the_loop(next_due_time, self.watch)
         return min(max(due - self.clock.now(), MAIL_TICK_AT_LEAST), MAIL_TICK_AT_MOST) if due else MAIL_TICK_AT_MOST
 
     async def _notices_tick(self) -> timedelta:
         """Not before the first round of polls: a feed that failed before a downtime may be well by now."""
         if self._polled_once:
-            await tell_operator(self.watch, self.post, self._about_rules)
+            await tell_operator(self.watch, self.post, self._about_rules.joined(self._about_work))
         return self.notices_pause
 
     async def _rules_tick(self) -> timedelta:
@@ -306,14 +307,15 @@ class Daemon:
                     # Cut off by the stop: nothing that anybody has to hear of.
                     return
                 raise
-                self._faults[name] = 0
             except ClaimwatchError as error:
                 logger.error("action=tick_failed tick=%s: %s", name, error)
-                following = self._pause_after_fault(name)
-            except Exception:
+                following = self._pause_after_fault(name, error)
+            except Exception as error:
                 # The one broad except: a tick that fails is told, and tried again.
                 logger.exception("action=tick_failed tick=%s", name)
-                following = self._pause_after_fault(name)
+                following = self._pause_after_fault(name, error)
+            else:
+                self._works(name)
             finally:
                 self._under_way.discard(task)
             if not self._stop.is_set():
@@ -321,8 +323,16 @@ class Daemon:
 
         scheduler.add_job(run_and_rearm, "date", run_date=datetime.now(UTC) + pause, id=name, replace_existing=True)
 
-    def _pause_after_fault(self, tick: str) -> timedelta:
+    def _works(self, tick: str) -> None:
+        if self._faults.pop(tick, 0):
+            self._about_work = self._about_work.ended(("work failing", tick), self.clock.now())
+
+    def _pause_after_fault(self, tick: str, error: Exception) -> timedelta:
         """Twice as long each time: a server that is away for ten minutes is asked a dozen times, not ten thousand."""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:MOST_REASON_CHARACTERS]
+        hint = "It is tried again every minute; the daemon's own log says more."
+        trouble = Trouble("work failing", tick, self.clock.now(), reason, hint)
+        self._about_work = self._about_work.begun(trouble)
         self._faults[tick] += 1
         return doubled(PAUSE_AFTER_FAULT, self._faults[tick] - 1, LONGEST_PAUSE_AFTER_FAULT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 
 from daemon.rules import ClaimRule
@@ -22,9 +23,9 @@ def standing(claim: ClaimRule, today: date) -> str:
     return f"overdue since {show_day(claim.due)} ({_days(-left)})"
 
 
-def fell_due(claim: ClaimRule, since: date | None, today: date) -> bool:
-    """Whether the claim's day came after `since`, and is today or over."""
-    return claim.due is not None and since is not None and since < claim.due <= today
+def fell_due(claim: ClaimRule, untold: Iterable[tuple[date, date]]) -> bool:
+    """Whether the claim's day came within one of these stretches: after their first day, up to their last."""
+    return claim.due is not None and any(after < claim.due <= upto for after, upto in untold)
 
 
 def show_day(day: date) -> str:

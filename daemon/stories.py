@@ -16,11 +16,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import islice
 
 from daemon.commonwords import COMMON
 from daemon.copies import Groups, Runs, copies, runs
 from daemon.independence import Telling, count_sources
-from daemon.words import Token, has_unspaced, is_unspaced, tokenise
+from daemon.words import Token, chunks, fold, has_unspaced, is_unspaced, parts_of, tokenise, words_of
 
 ALIKE = 0.08
 """How alike the reports of two stories are on average, from 0 to 1, for the two to be one, in a large batch."""
@@ -35,9 +37,11 @@ STEM_LETTERS = 5
 UNSPACED_PART = 0.6
 """What a likeness of two texts without spaces counts: the pairs of characters of a long name are no words each."""
 _FAINT = 0.02
+_FORGOTTEN = FADES * -math.log(_FAINT)
+"""After this long the same words are less than faintly alike."""
 _TITLE_CHARACTERS, _LEAD_CHARACTERS = 300, 500
 _TITLE_WORDS, _LEAD_WORDS = 12, 40
-_MOST_PAIRS = 150_000
+_MOST_PAIRS, _FEWEST_PARTNERS = 150_000, 20
 _TELLING_PART = 0.85
 
 
@@ -102,11 +106,14 @@ def _numbered(reports: Sequence[Report]) -> list[_Text]:
     titles, wholes = [], []
     for report in reports:
         title, summary = (
-            [numbers.setdefault(word, len(numbers)) for word in _telling_words(text)]
-            for text in (report.title[:_TITLE_CHARACTERS], report.summary[:_LEAD_CHARACTERS])
+            [numbers.setdefault(word, len(numbers)) for word in words]
+            for words in (
+                _telling_words(report.title[:_TITLE_CHARACTERS]),
+                islice(_telling_words(report.summary[:_LEAD_CHARACTERS]), _LEAD_WORDS),
+            )
         )
         titles.append(title or summary[:_TITLE_WORDS])
-        wholes.append(title + summary[:_LEAD_WORDS])
+        wholes.append(title + summary)
     in_titles, in_wholes = _carriers(titles), _carriers(wholes)
     many = len(reports)
     return [
@@ -122,6 +129,10 @@ def _numbered(reports: Sequence[Report]) -> list[_Text]:
 
 def _telling_words(text: str) -> Iterator[str]:
     """The words that tell something, cut to their beginnings; in scripts without spaces each two neighbours."""
+    if not has_unspaced(text):
+        for chunk in chunks(text):
+            yield from _told_by(chunk)
+        return
     before: Token | None = None
     for token in tokenise(text):
         if is_unspaced(token.form):
@@ -132,6 +143,12 @@ def _telling_words(text: str) -> Iterator[str]:
             before = None
             if token.form not in COMMON:
                 yield token.form[:STEM_LETTERS]
+
+
+@lru_cache(maxsize=8_192)
+def _told_by(chunk: str) -> tuple[str, ...]:
+    forms = (fold(part) for word in words_of(chunk) for part in parts_of(word))
+    return tuple(form[:STEM_LETTERS] for form in forms if form not in COMMON)
 
 
 def _carriers(texts: Iterable[Sequence[int]]) -> Counter[int]:
@@ -163,7 +180,7 @@ def _copied(reports: Sequence[Report], texts: Sequence[_Text]) -> Groups:
 
 def _links(reports: Sequence[Report], texts: Sequence[_Text]) -> Iterator[tuple[tuple[int, int], float]]:
     """Pairs (the later, the earlier) that are at all alike, and how much."""
-    for later, earlier in _pairs(texts):
+    for later, earlier in _pairs(reports, texts):
         one, other = texts[later], texts[earlier]
         words = TITLE_SHARE * _likeness(one.title, other.title) + (1 - TITLE_SHARE) * _likeness(one.whole, other.whole)
         words *= UNSPACED_PART if one.unspaced and other.unspaced else 1.0
@@ -174,28 +191,33 @@ def _links(reports: Sequence[Report], texts: Sequence[_Text]) -> Iterator[tuple[
 
 def _likeness(one: Mapping[int, float], other: Mapping[int, float]) -> float:
     """The cosine of the angle between two weighed texts."""
-    if len(one) > len(other):
-        one, other = other, one
-    return sum(weight * other[word] for word, weight in one.items() if word in other)
+    return sum(one[word] * other[word] for word in one.keys() & other.keys())
 
 
-def _pairs(texts: Sequence[_Text]) -> Iterator[tuple[int, int]]:
+def _pairs(reports: Sequence[Report], texts: Sequence[_Text]) -> Iterator[tuple[int, int]]:
     """Pairs worth comparing: each report with earlier ones that share its rarer words, the latest of those first.
 
-    The commonest words, which make up the last part of what a report says, bring nobody together; and in a batch of
-    thousands each report is compared with some only: the cost stays bounded whatever comes in.
+    The commonest words, which make up the last part of what a report says, bring nobody together; of reports that lie
+    further apart than `_FORGOTTEN` not even the same words would; and in a batch of thousands each report is compared
+    with some only: the cost stays bounded whatever comes in.
     """
     carriers = _carriers([list(text.whole) for text in texts])
-    most_partners = max(50, _MOST_PAIRS // max(1, len(texts)))
+    most_partners = max(_FEWEST_PARTNERS, _MOST_PAIRS // max(1, len(texts)))
     seen: defaultdict[int, list[int]] = defaultdict(list)
+    recent = 0
     for later, text in enumerate(texts):
+        while reports[later].when - reports[recent].when > _FORGOTTEN:
+            recent += 1
         partners: dict[int, None] = {}
         said = 0.0
         for word in sorted(text.whole, key=lambda word: (carriers[word], word)):
             if said >= _TELLING_PART or len(partners) >= most_partners:
                 break
             said += TITLE_SHARE * text.title.get(word, 0.0) ** 2 + (1 - TITLE_SHARE) * text.whole[word] ** 2
-            partners.update(dict.fromkeys(seen[word][: -most_partners - 1 : -1]))
+            for earlier in islice(reversed(seen[word]), most_partners + 1):
+                if earlier < recent:
+                    break
+                partners[earlier] = None
         yield from ((later, earlier) for earlier in partners)
         for word in text.whole:
             seen[word].append(later)

@@ -146,15 +146,20 @@ class RecipientRow(SQLModel, table=True):
 
 
 class DigestRow(SQLModel, table=True):
-    """A digest that was due for a recipient: prepared, or skipped because there was nothing to tell."""
+    """A digest that was due for a recipient: prepared, or skipped because there was nothing to tell.
+
+    It was made at `at`, of all that the log held up to `log_position`.
+    """
 
     __tablename__ = "digest"
+    __table_args__ = (Index("digest_told", "name", "recipient", "position"),)
     id: str = Field(primary_key=True)
     name: str
     recipient: str
     due: str
     at: str
     position: int
+    log_position: int
     skipped: bool
     resent: bool
     missed: str
@@ -168,6 +173,7 @@ class DigestMatchRow(SQLModel, table=True):
     """Which matches a digest holds. One that was refused or cancelled holds none: they are free for the next one."""
 
     __tablename__ = "digest_match"
+    __table_args__ = (Index("digest_match_told", "name", "recipient", "match"),)
     digest: str = Field(primary_key=True)
     match: int = Field(primary_key=True, index=True)
     name: str

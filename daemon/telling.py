@@ -10,25 +10,28 @@ under the same Message-ID. One that was not taken is dropped instead of kept: th
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from daemon.digests import message_id
 from daemon.events import NewEvent, NoticeDeferred, NoticePrepared, NoticeSent, Recorded
-from daemon.mailing import Accepted, Handover, Refused
+from daemon.mailing import Accepted, Handover, Refused, hand_over
 from daemon.moments import doubled
-from daemon.notices import Key, Look, NoticeView, compose_notice, next_notice
+from daemon.notices import Key, Look, NoticeView, Operator, Told, compose_notice, next_notice
 from daemon.preparing import Post
 from daemon.rendering import Rendered, fault_of, pack, render_notice, unpack
 from daemon.rules import canonical_json, recipient_id
 from daemon.service import Watch, beside_the_loop, record_first
-from daemon.troubles import digests_of_recipients, look, told_before
+from daemon.troubles import Before, digests_of_recipients, look, told_before
 
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY = timedelta(minutes=15)
 LONGEST_RETRY = timedelta(days=1)
 """Longer than that of deliveries: they ask whether the server is back, and the notice goes out behind the first."""
+OPEN_AT_MOST = timedelta(days=1)
+"""What a crash left is sent as it is when it is found so soon; later it may tell what is over by then."""
 LIST_NAME = "operator"
 
 NOTHING = Look()
@@ -39,27 +42,46 @@ async def tell_operator(watch: Watch, post: Post, own: Look = NOTHING) -> list[R
 
     `own` are the troubles that no table knows of, but the process itself: an edit that it refused.
     """
+    if not post.operator:
+        return []
     outcomes: list[Recorded] = []
-    for address in post.operator.addresses if post.operator else ():
-        prepared = await beside_the_loop(_prepared, watch, post, address, own)
-        if prepared:
-            outcomes += await _send(watch, post, address, prepared)
+    for address, prepared in await beside_the_loop(_prepared, watch, post, post.operator, own):
+        outcomes += await _send(watch, post, address, prepared)
     return outcomes
 
 
-def _prepared(watch: Watch, post: Post, address: str, own: Look) -> Recorded | None:
-    """What is to be sent now: what a crash left, or a fresh notice of what is due; None where nothing is."""
-    assert post.operator
-    now, recipient = watch.clock.now(), recipient_id(address)
+def _prepared(watch: Watch, post: Post, operator: Operator, own: Look) -> list[tuple[str, Recorded]]:
+    """What is to be sent now, and to which address: what a crash left, or a fresh notice of what is due."""
+    now = watch.clock.now()
+    prepared: list[tuple[str, Recorded]] = []
     with watch.log.reading() as connection:
-        before = told_before(connection, recipient, now)
-        if before.open or (before.retry_at and now < before.retry_at):
-            return before.open
-        present = look(connection, watch.rules.intervals, now).joined(own)
-        told = next_notice(present, before.mentioned, before.sent, post.operator, now)
-        if not told:
-            return None
-        digests = digests_of_recipients(connection)
+        present: Look | None = None
+        for address in operator.addresses:
+            before = told_before(connection, recipient_id(address), now)
+            if (left := before.open) and now - left.at < OPEN_AT_MOST:
+                prepared.append((address, left))
+                continue
+            if before.retry_at and now < before.retry_at:
+                continue
+            present = present or look(connection, watch.rules.intervals, now).joined(own)
+            if told := next_notice(present, before.mentioned, before.sent, operator, now):
+                digests = digests_of_recipients(connection)
+                fresh = _fresh(watch, post, recipient_id(address), before, told, present, digests, now)
+                prepared += [(address, one) for one in fresh]
+    return prepared
+
+
+def _fresh(
+    watch: Watch,
+    post: Post,
+    recipient: str,
+    before: Before,
+    told: tuple[Told, ...],
+    present: Look,
+    digests: Mapping[str, Sequence[str]],
+    now: datetime,
+) -> list[Recorded]:
+    """A notice of this, recorded; nothing where somebody else was first."""
     names: dict[Key, str] = {
         (one.kind, one.about): f"{one.about} ({', '.join(digests[one.about])})" for one in told if one.about in digests
     }
@@ -69,15 +91,19 @@ def _prepared(watch: Watch, post: Post, address: str, own: Look) -> Recorded | N
     content = canonical_json({"after": before.last_sent, "told": told}).decode()
     identity = message_id(f"notice/{recipient}", content, post.domain)
     message = post.message(rendered, name=LIST_NAME, message_id=identity, now=now)
+    stream, events = f"notice/{recipient}", []
+    if before.open:
+        too_old = NoticeDeferred(before.open.event.message_id, "it was never handed over, and is too old by now", now)
+        events.append(NewEvent(stream, too_old, before.version))
     event = NoticePrepared(told, identity, rendered.subject, pack(message))
-    recorded = record_first(watch, [NewEvent(f"notice/{recipient}", event, before.version)], "notice")
-    return recorded[0] if recorded else None
+    events.append(NewEvent(stream, event, before.version + len(events)))
+    return record_first(watch, events, "notice")[-1:]
 
 
 async def _send(watch: Watch, post: Post, address: str, prepared: Recorded) -> list[Recorded]:
     event = prepared.event
     assert isinstance(event, NoticePrepared)
-    handover = await post.carrier.hand_over(unpack(event.message), address, event.message_id, prepared.at)
+    handover = await hand_over(post.carrier, unpack(event.message), address, event.message_id, prepared.at)
     outcome = await beside_the_loop(_outcome, watch, prepared, event, handover)
     if isinstance(outcome, NoticeSent):
         logger.info("action=notice_sent subject=%r", event.subject)

@@ -704,6 +704,7 @@ def test_status_tells_who_rests_and_what_wakes_them(polled: Desk) -> None:
     (told,) = polled.objects("status")[0]["resting"]
     assert told["recipient"] == "analyst@example.org"
     assert (told["refusals"], told["answer"]) == (3, "550 No such user")
+    assert [digest["recipients"] for digest in polled.objects("status")[0]["digests"]] == [0]
     shown = polled.ok("status").stdout
     assert re.search(
         r"^rests: analyst@example.org gets nothing since .+, after 3 refusals in a row: 550 No such user$", shown, re.M

@@ -34,6 +34,12 @@ def told(one: Edit) -> tuple[str, str]:
 TEXT = "The ferry sails on Friday. Tickets cost nine crowns. The council voted."
 
 
+def test_evidence_with_fewer_words_than_places_tells_what_it_has() -> None:
+    one = Evidence("a term", "mentions", "summary", ((4, 9), (19, 25)), ("ferry",))
+    after = Story(summary="The ferry sails on Sunday. Tickets cost nine crowns. The council voted.")
+    assert [told(edit)[1] for edit in edits([one], Story(summary=TEXT), after)] == ["The ferry sails on <Sunday>. …"]
+
+
 def between(before: str, after: str, *words: str) -> list[tuple[str, str]]:
     return [told(one) for one in edits([met(before, *words)], Story(summary=before), Story(summary=after))]
 

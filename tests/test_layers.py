@@ -21,6 +21,7 @@ service
 parsing
 parser_child
 ── shell: touches the world
+drafting
 inquiries covering
 hindsight
 mailing knowledge queries troubles

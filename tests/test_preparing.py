@@ -23,6 +23,7 @@ from daemon.assembly import verify
 from daemon.backfill import catch_up
 from daemon.cancelling import cancel_outdated
 from daemon.delivery import deliver
+from daemon.errors import ClaimwatchError
 from daemon.eventlog import read
 from daemon.events import DeliveryAccepted, DeliveryCancelled, DeliveryRefused, DigestPrepared, Recorded
 from daemon.fetching import Changed
@@ -425,6 +426,69 @@ def test_what_may_have_left_to_somebody_taken_out_ends_and_stays_told(two_claims
     assert preview(two_claims, post(tmp_path), "daily")[0].matches == ()
 
 
+def test_a_waiting_digest_that_tells_only_an_edit_of_a_removed_claim_is_cancelled(tmp_path: Path) -> None:
+    with watching(tmp_path, rules(claim(), claim(SEA))) as watch:
+        record_rules(watch)
+        come_in(watch, "Black Sea group agreed", guid="one")
+        live(watch, post(tmp_path, Hand()), 1)
+        come_in(watch, "Black Sea group denied", guid="one")
+        until(watch, DUE + DAY)
+        (edited,) = prepare_due(watch, post(tmp_path))
+        assert edited.event.subject == "1 item edited: black sea group"
+        fewer = change_rules(watch, claim())
+        assert kinds(prepare_due(fewer, post(tmp_path))) == ["digest_skipped"]
+        assert sent(fewer, post(tmp_path, Hand())) == []
+
+
+def test_a_waiting_digest_that_tells_only_of_a_removed_claim_s_day_is_cancelled(tmp_path: Path) -> None:
+    with watching(tmp_path, rules(claim(), claim(SEA, due=DUE.date()))) as watch:
+        record_rules(watch)
+        until(watch, DUE)
+        assert "fell due" in prepare_due(watch, post(tmp_path))[0].event.subject
+        fewer = change_rules(watch, claim())
+        assert kinds(prepare_due(fewer, post(tmp_path))) == ["digest_skipped"]
+
+
+def test_a_waiting_digest_goes_on_where_a_claim_came_or_one_is_worded_anew(two_claims: Watch, tmp_path: Path) -> None:
+    more = change_rules(two_claims, claim(), claim(SEA, statement="In other words."), claim("one-more"))
+    assert prepare_due(more, post(tmp_path)) == []
+    assert sent(more, post(tmp_path, Hand())) == ["delivery_accepted"]
+
+
+def test_a_waiting_digest_that_is_switched_off_is_not_sent_and_told_when_it_is_on_again(
+    two_claims: Watch, tmp_path: Path
+) -> None:
+    hand = Hand()
+    off = change_rules(two_claims, digest(enabled=False), claim(), claim(SEA))
+    assert sent(off, post(tmp_path, hand)) == ["delivery_cancelled"]
+    assert cancelled(off) == [DeliveryCancelled("the digest is switched off in feeds.yaml", may_have_left=False)]
+    on = change_rules(off, digest(), claim(), claim(SEA))
+    assert held(live(on, post(tmp_path, hand), 1)) == [matches_on(on, "energy-strike-pause", SEA)]
+    assert len(hand.handed) == 1
+
+
+def test_a_digest_that_was_tried_rests_while_it_is_switched_off(two_claims: Watch, tmp_path: Path) -> None:
+    hand = Hand([Deferred("451 Later"), Accepted("taken")])
+    assert sent(two_claims, post(tmp_path, hand)) == ["delivery_deferred"]
+    off = change_rules(two_claims, digest(enabled=False), claim(), claim(SEA))
+    move_on(off, HOUR)
+    assert sent(off, post(tmp_path, hand)) == []
+    on = change_rules(off, digest(), claim(), claim(SEA))
+    assert sent(on, post(tmp_path, hand)) == ["delivery_accepted"]
+    assert prepare_due(on, post(tmp_path)) == []
+
+
+def test_a_digest_that_is_switched_off_is_sent_on_request_alone(tmp_path: Path) -> None:
+    with watching(tmp_path, rules(digest(enabled=False))) as watch:
+        record_rules(watch)
+        found = matches_of(come_in(watch, "Energy strike pause"))
+        by = post(tmp_path, Hand())
+        with pytest.raises(ClaimwatchError, match="the digest daily is switched off"):
+            prepare_now(watch, by, "daily")
+        assert held(resend(watch, by, "daily", RECIPIENT, None)) == [found]
+        assert sent(watch, by) == ["delivery_accepted"]
+
+
 def test_a_digest_sent_again_to_a_recipient_of_another_one_is_not_cancelled(tmp_path: Path) -> None:
     with watching(tmp_path, rules(digest(), digest("other", recipients=(SECOND,)))) as watch:
         record_rules(watch)
@@ -522,8 +586,6 @@ class Story:
                 self.hand.by_address = {one: ANSWERS[answer] for one, answer in zip(BOTH, answers, strict=True)}
                 self.work(mode)
             elif what == "again":
-                # A second later, since two of one second would be one.
-                move_on(self.watch, timedelta(seconds=1))
                 resend(self.watch, self.by, how, self.parts["to"][0], None)
             else:
                 self.parts[what] = how

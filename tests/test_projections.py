@@ -976,6 +976,7 @@ def test_a_prepared_digest_stands_with_what_it_holds(ruled: EventLog) -> None:
         "due": timestamp(DUE),
         "at": timestamp(at(1)),
         "position": 2,
+        "log_position": 9,
         "skipped": False,
         "resent": False,
         "missed": f'["{timestamp(NOON)}", "{timestamp(at(5))}"]',

@@ -247,6 +247,47 @@ def test_the_operator_hears_of_a_refused_file_and_after_a_restart_that_it_is_men
     assert "feeds: holds no keys Write `key: …` lines indented under it." in " ".join(str(first.get_content()).split())
 
 
+def test_the_operator_hears_of_mail_that_keeps_failing_and_that_it_works_again(tmp_path: Path, web: WebServer) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)) + "operator: ops@example.org\n")
+    clock = MovableClock()
+
+    async def until(installation: Installation, kind: str, count: int) -> None:
+        while kinds(installation.log).count(kind) < count:
+            await asyncio.sleep(0.05)
+
+    async def through(installation: Installation) -> None:
+        daemon = daemon_of(installation, clock)
+        daemon.notices_pause = timedelta(seconds=0.05)
+        running = asyncio.create_task(daemon.run())
+        await until(installation, "claim_matched", 1)
+        sound = daemon.post
+        slip = dict(sound.templates) | {"digest.txt": "{{ nothing.here }}"}
+        daemon.post = replace(sound, templates=slip, shipped_templates=slip)
+        clock.by += timedelta(days=1)
+        while not daemon._about_work.troubles:
+            daemon._mail_at_once()
+            await asyncio.sleep(0.05)
+        clock.by += timedelta(minutes=11)
+        await until(installation, "notice_sent", 1)
+        daemon.post = sound
+        while daemon._about_work.troubles:
+            daemon._mail_at_once()
+            await asyncio.sleep(0.05)
+        clock.by += timedelta(minutes=61)
+        await until(installation, "notice_sent", 2)
+        daemon.stop("seen enough")
+        await running
+
+    with writing(config, tmp_path / "state", "run") as installation:
+        asyncio.run(asyncio.wait_for(through(installation), LONGEST_SECONDS))
+        with installation.log.reading() as connection:
+            told = [one.event.told[0] for one in read(connection, kinds=("notice_sent",))]
+    assert [(one.kind, one.about, one.stage) for one in told] == [
+        ("work failing", "mail", "first"),
+        ("work failing", "mail", "over"),
+    ]
+
+
 def test_the_operator_hears_nothing_before_the_first_round_is_over(tmp_path: Path, web: WebServer) -> None:
     """A feed that failed for long before the watch went down may be well by now."""
     url = web.serve("/feed.xml", Answer(status=503))

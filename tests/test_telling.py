@@ -122,12 +122,12 @@ def test_a_feed_that_fails_and_recovers_is_told_once_again_and_when_it_is_over(t
         async with mail_server(mailbox) as port, fetcher() as fetching, open_parser() as parser:
             smtp = SmtpCarrier(Smtp("127.0.0.1", port, "none", None, None), "claimwatch@example.org")
             by = replace(to_operator(tmp_path), carrier=smtp)
-            for hours in range(0, 21 * 24, 12):
+            for hours in sorted({*range(0, 21 * 24, 24), 15 * 24 + 12}):
+                move_on(watch, NOW + hours * HOUR - watch.clock.now())
                 if hours == 15 * 24:
                     web.serve("/feed.xml", rss(item("Nothing of note")))
                 await poll(watch, fetching, parser, watch.rules.polled_feeds)
                 told += [(hours, one.event.told[0].stage) for one in await tell_operator(watch, by)]
-                move_on(watch, 12 * HOUR)
         return told
 
     with watching(tmp_path, rules(feed(url=url))) as watch:
@@ -402,6 +402,40 @@ def test_a_crash_repeats_the_same_notice_and_no_other(ready: Watch, tmp_path: Pa
     assert [one.kind for one in events(ready, "notice_sent")[-1].event.told] == ["rules refused"]
 
 
+def test_what_a_crash_left_is_not_told_days_later(ready: Watch, tmp_path: Path) -> None:
+    class Cut(Hand):
+        async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
+            raise PowerCutError
+
+    fail(ready)
+    move_on(ready, DAY)
+    with pytest.raises(PowerCutError):
+        tell(ready, to_operator(tmp_path, Cut()))
+    # The operator has another address for a while, and comes back when the feed is well.
+    move_on(ready, 3 * DAY)
+    recover(ready)
+    move_on(ready, 2 * HOUR)
+    hand = Hand()
+    assert tell(ready, to_operator(tmp_path, hand)) == ["notice_sent"]
+    assert [one.stage for one in events(ready, "notice_sent")[-1].event.told] == ["passed"]
+    assert [one.event.reason for one in events(ready, "notice_deferred")] == [
+        "it was never handed over, and is too old by now"
+    ]
+    assert tell(ready, to_operator(tmp_path, hand)) == []
+
+
+def test_a_carrier_that_raises_keeps_no_notice_from_another_operator(ready: Watch, tmp_path: Path) -> None:
+    class Raising(Hand):
+        async def hand_over(self, message: bytes, address: str, message_id: str, prepared_at: datetime) -> Handover:
+            if address == OPS:
+                raise RuntimeError(f"no way to {address}")
+            return await super().hand_over(message, address, message_id, prepared_at)
+
+    take_in(ready, ready.rules.feeds[0], Gone("https://gazette.example/rss"))
+    two = replace(OPERATOR, addresses=(OPS, "second@example.org"))
+    assert tell(ready, to_operator(tmp_path, Raising(), two)) == ["notice_deferred", "notice_sent"]
+
+
 def test_a_crash_before_the_notice_is_prepared_loses_nothing(ready: Watch, tmp_path: Path) -> None:
     take_in(ready, ready.rules.feeds[0], Gone("https://gazette.example/rss"))
     hand = Hand()
@@ -540,7 +574,7 @@ def test_a_process_that_is_killed_while_the_server_takes_a_notice_repeats_that_o
                 running[-1].kill()
             return answer
 
-    async def delivered(port: int) -> int:
+    async def killed() -> int:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "daemon", "--config", str(config), "--state", str(state), "deliver"),
             stdout=asyncio.subprocess.DEVNULL,
@@ -549,10 +583,12 @@ def test_a_process_that_is_killed_while_the_server_takes_a_notice_repeats_that_o
         running.append(process)
         return await asyncio.wait_for(process.wait(), 60)
 
-    async def twice() -> list[int]:
+    async def twice() -> tuple[int, list[Recorded]]:
         async with mail_server(mailbox) as port:
             config.write_text(f"{text}mail: {{smtp: {{host: 127.0.0.1, port: {port}, security: none}}}}\n")
-            return [await delivered(port), await delivered(port)]
+            code = await killed()
+            with writing(config, state, "deliver") as installation:
+                return code, await tell_operator(installation.watch, installation.post)
 
     running: list[asyncio.subprocess.Process] = []
     mailbox, config, state = Killing(), tmp_path / "feeds.yaml", tmp_path / "state"
@@ -562,7 +598,8 @@ def test_a_process_that_is_killed_while_the_server_takes_a_notice_repeats_that_o
     with writing(config, state, "poll") as installation:
         record_rules(installation.watch)
         take_in(installation.watch, installation.watch.rules.feeds[0], Gone(gone))
-    assert asyncio.run(twice()) == [-signal.SIGKILL, 0]
+    code, outcomes = asyncio.run(twice())
+    assert (code, [one.event.kind for one in outcomes]) == (-signal.SIGKILL, ["notice_sent"])
     (_, _, first), (_, _, second) = mailbox.envelopes
     assert first == second
     with reading(config, state) as installation:
