@@ -20,10 +20,10 @@ from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
 from daemon.errors import ClaimwatchError, ConfigError
 from daemon.events import DeliveryDeferred, DeliveryRefused, NoticeDeferred, Recorded
-from daemon.fetching import Failed, Gone
 from daemon.inquiries import Listened
 from daemon.matching import unused_word_lists
 from daemon.moments import timestamp
+from daemon.outcomes import Failed, Gone
 from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
 from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules

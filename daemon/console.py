@@ -39,7 +39,7 @@ from daemon.events import (
     NoticeSent,
     Recorded,
 )
-from daemon.fetching import Failed, Gone
+from daemon.outcomes import Failed, Gone
 from daemon.rules import Rules
 from daemon.service import Polled
 from daemon.settings import Settings

@@ -57,6 +57,11 @@ def status_screen(status: dict[str, Any]) -> None:
         feeds.add_row(*row, _cell(feed["succeeded_at"], here), _cell(feed["next_due"], here))
     out.print(feeds)
     _say_troubles(status["feeds"])
+    for feed in status["feeds"]:
+        if feed["moved"]:
+            since = local(datetime.fromisoformat(feed["moved"]))
+            out.print(f"[yellow]moved[/]: {feed['id']} is asked at another address since {since}, as its site says")
+            indented(out, f"Write it into feeds.yaml: {feed['asked_url']}", 2, "dim")
 
 
 def log_lines(status: dict[str, Any]) -> None:

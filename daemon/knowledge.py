@@ -15,12 +15,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
-from daemon.decisions import KnownFeed, KnownItem
+from daemon.decisions import KnownFeed, KnownItem, Move
 from daemon.eventlog import read_streams, version_of
 from daemon.events import ItemRedacted, evidence_from
 from daemon.items import Item
-from daemon.moments import moment_or_none, timestamp_or_none
+from daemon.moments import moment_or_none, parse_timestamp, timestamp, timestamp_or_none
 from daemon.rematching import MatchMade, StoredItem
+from daemon.rules import FeedRule
 from daemon.tables import BackfillRow, FeedRow, ItemRow, MatchRow, PollRow, RevisionRow, table_of
 
 _item, _revision, _match, _feed = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow))
@@ -37,35 +38,52 @@ class PollState:
     url: str
     etag: str | None = None
     last_modified: str | None = None
+    validated_url: str | None = None
     body_sha256: str | None = None
     window: frozenset[str] = frozenset()
     polled_at: datetime | None = None
     succeeded_at: datetime | None = None
     next_due: datetime | None = None
     failures: int = 0
+    move: Move | None = None
 
 
 # ── the poll cache ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def poll_states(connection: Connection, feed: str | None = None) -> dict[str, PollState]:
-    """The poll cache by feed id: the whole, or one feed's line."""
-    query = select(_poll) if feed is None else select(_poll).where(_poll.c.feed == feed)
-    return {row.feed: _poll_state(row) for row in connection.execute(query)}
+def poll_states(connection: Connection) -> dict[str, PollState]:
+    """The poll cache by feed id."""
+    return {row.feed: _poll_state(row) for row in connection.execute(select(_poll))}
 
 
-def keep_poll_state(connection: Connection, state: PollState) -> None:
-    """Writes one feed's line of the poll cache."""
+def poll_state(connection: Connection, feed: FeedRule) -> PollState:
+    """What the poll cache holds of a feed at the address where it is asked; a state of nothing where that is new."""
+    row = connection.execute(select(_feed.c.url, _feed.c.asked_url).where(_feed.c.id == feed.id)).first()
+    url = row.asked_url if row and row.url == feed.url else feed.url
+    known = connection.execute(select(_poll).where(_poll.c.feed == feed.id, _poll.c.url == url)).first()
+    return _poll_state(known) if known else PollState(feed.id, url)
+
+
+def keep_poll_state(connection: Connection, state: PollState, url: str) -> None:
+    """Writes one feed's line of the poll cache. `url` is the address that feeds.yaml has, as far as the asker knows."""
+    now_there = connection.scalar(select(_feed.c.url).where(_feed.c.id == state.feed))
+    if now_there not in (None, url):
+        # It was changed while an answer from the old one was under way: the new one is to be asked at once.
+        return
     values = {
         "url": state.url,
         "etag": state.etag,
         "last_modified": state.last_modified,
+        "validated_url": state.validated_url,
         "body_sha256": state.body_sha256,
         "window": json.dumps(sorted(state.window)),
         "polled_at": timestamp_or_none(state.polled_at),
         "succeeded_at": timestamp_or_none(state.succeeded_at),
         "next_due": timestamp_or_none(state.next_due),
         "failures": state.failures,
+        "move_to_url": state.move.to_url if state.move else None,
+        "move_since": timestamp(state.move.since) if state.move else None,
+        "move_seen": state.move.seen if state.move else 0,
     }
     connection.execute(delete(_poll).where(_poll.c.feed == state.feed))
     connection.execute(insert(_poll).values(feed=state.feed, **values))
@@ -77,12 +95,14 @@ def _poll_state(row: Row[Any]) -> PollState:
         url=row.url,
         etag=row.etag,
         last_modified=row.last_modified,
+        validated_url=row.validated_url,
         body_sha256=row.body_sha256,
         window=frozenset(json.loads(row.window)),
         polled_at=moment_or_none(row.polled_at),
         succeeded_at=moment_or_none(row.succeeded_at),
         next_due=moment_or_none(row.next_due),
         failures=row.failures,
+        move=Move(row.move_to_url, parse_timestamp(row.move_since), row.move_seen) if row.move_to_url else None,
     )
 
 
@@ -97,13 +117,12 @@ class UnreadableDocument:
     detail: str
 
 
-def unreadable_documents(connection: Connection) -> dict[str, UnreadableDocument]:
-    """By feed id, the documents that are skipped until they change."""
-    columns = (_feed.c.id, _feed.c.unreadable_sha256, _feed.c.unreadable_detail)
-    query = select(*columns).where(_feed.c.unreadable_sha256.is_not(None))
-    return {
-        row.id: UnreadableDocument(row.unreadable_sha256, row.unreadable_detail) for row in connection.execute(query)
-    }
+def unreadable_document(connection: Connection, feed: str) -> UnreadableDocument | None:
+    """The document of a feed that is skipped until it changes."""
+    columns = (_feed.c.unreadable_sha256, _feed.c.unreadable_detail)
+    query = select(*columns).where(_feed.c.id == feed, _feed.c.unreadable_sha256.is_not(None))
+    row = connection.execute(query).first()
+    return UnreadableDocument(row.unreadable_sha256, row.unreadable_detail) if row else None
 
 
 def known_feed(connection: Connection, feed: str, poll: PollState | None) -> KnownFeed:

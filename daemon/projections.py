@@ -26,6 +26,7 @@ from daemon.tables import (
     FeedRow,
     ItemRow,
     MatchRow,
+    PollRow,
     RecipientRow,
     RevisionRow,
     SubscriptionRow,
@@ -33,6 +34,7 @@ from daemon.tables import (
 )
 
 _item, _revision, _match, _feed, _claim = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, ClaimRow))
+_poll = table_of(PollRow)
 _subscription, _recipient, _digest, _digest_match, _delivery = map(
     table_of, (SubscriptionRow, RecipientRow, DigestRow, DigestMatchRow, DeliveryRow)
 )
@@ -87,10 +89,14 @@ def project(connection: Connection, recorded: Iterable[Recorded]) -> None:
 
 
 def make_tables_anew(connection: Connection) -> None:
-    """Drops the projections and makes them again, empty: for those that an older version made with other columns."""
-    metadata = PROJECTIONS[0].metadata
-    metadata.drop_all(connection, tables=PROJECTIONS)
-    metadata.create_all(connection, tables=PROJECTIONS)
+    """Drops the projections and makes them again, empty: for those that an older version made with other columns.
+
+    The poll cache goes with them; that costs one full fetch of each feed.
+    """
+    tables = (*PROJECTIONS, _poll)
+    metadata = _poll.metadata
+    metadata.drop_all(connection, tables=tables)
+    metadata.create_all(connection, tables=tables)
 
 
 def rebuild(connection: Connection) -> int:
@@ -146,6 +152,7 @@ def _put_feed(connection: Connection, feed: str, url: str, title: str, enabled: 
     row = connection.execute(select(_feed.c.url, _feed.c.state).where(_feed.c.id == feed)).first()
     values: dict[str, Any] = {"url": url, "title": title, "enabled": enabled}
     fresh = {"state": "new", "since": None, "reason": "", "detail": "", "hint": "", **_READABLE}
+    fresh |= {"asked_url": url, "moved": None}
     if row is None:
         nothing_yet = {"unfit_keys": "[]", "item_count": 0, "last_item": None, "last_gap": None}
         insert_row(connection, _feed, id=feed, **values, **fresh, **nothing_yet)
@@ -279,6 +286,13 @@ def _(event: events.FeedFailed, recorded: Recorded, connection: Connection) -> N
 def _(event: events.FeedRecovered, recorded: Recorded, connection: Connection) -> None:
     since = timestamp(recorded.at)
     _set_feed(connection, recorded, state="ok", since=since, reason="", detail="", hint="", **_READABLE)
+
+
+@_project.register
+def _(event: events.FeedMoved, recorded: Recorded, connection: Connection) -> None:
+    # Where feeds.yaml got another address meanwhile, that one rules.
+    there = {"id": recorded.id, "asked_url": event.from_url}
+    update_rows(connection, _feed, there, asked_url=event.to_url, moved=timestamp(recorded.at))
 
 
 @_project.register

@@ -310,6 +310,8 @@ class FeedHealth:
 
     id: str
     url: str
+    asked_url: str
+    moved: datetime | None
     title: str
     state: str
     since: datetime | None
@@ -329,7 +331,7 @@ def feed_health(connection: Connection) -> list[FeedHealth]:
     """Every feed that is to be polled, by id. A feed that was read once is `ok` until it fails."""
     query = (
         select(_feed, _poll.c.polled_at, _poll.c.succeeded_at, _poll.c.next_due, _poll.c.failures)
-        .outerjoin(_poll, and_(_poll.c.feed == _feed.c.id, _poll.c.url == _feed.c.url))
+        .outerjoin(_poll, and_(_poll.c.feed == _feed.c.id, _poll.c.url == _feed.c.asked_url))
         .where(_feed.c.enabled)
         .order_by(_feed.c.id)
     )
@@ -337,6 +339,8 @@ def feed_health(connection: Connection) -> list[FeedHealth]:
         FeedHealth(
             id=row.id,
             url=row.url,
+            asked_url=row.asked_url,
+            moved=moment_or_none(row.moved),
             title=row.title,
             state="ok" if row.state == "new" and row.succeeded_at else row.state,
             since=moment_or_none(row.since),

@@ -78,7 +78,7 @@ def _told_feeds(
 
     Notes since when the others are well in `over`.
     """
-    poll = (_poll.c.feed == _feed.c.id) & (_poll.c.url == _feed.c.url)
+    poll = (_poll.c.feed == _feed.c.id) & (_poll.c.url == _feed.c.asked_url)
     query = select(_feed, _poll.c.succeeded_at).outerjoin(_poll, poll)
     for row in connection.execute(query.where(_feed.c.enabled, _feed.c.id.in_(_told_keys(kind)))).all():
         if row.state == "ok" or (row.state == "new" and row.succeeded_at):

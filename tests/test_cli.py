@@ -44,8 +44,8 @@ from daemon.events import (
     WatchStarted,
     WatchStopped,
 )
-from daemon.fetching import Failed, Gone
 from daemon.locks import writer_lock
+from daemon.outcomes import Failed, Gone
 from daemon.projections import record
 from daemon.rules import recipient_id
 from daemon.service import Polled

@@ -36,10 +36,10 @@ from daemon.events import (
     WatchStarted,
     WatchStopped,
 )
-from daemon.fetching import Changed, Failed, Gone, Unchanged
 from daemon.items import Item
 from daemon.knowledge import PollState, keep_poll_state
 from daemon.mailing import Accepted, Deferred, Handover, MaildirCarrier, Refused
+from daemon.outcomes import Changed, Failed, Gone, Unchanged
 from daemon.preparing import (
     Post,
     digest_rule,
@@ -853,5 +853,6 @@ def test_a_match_that_comes_in_while_a_digest_is_prepared_is_told_in_this_or_the
 def test_a_recovered_feed_is_no_trouble(begun_watch: Watch) -> None:
     add(begun_watch, ("feed/gazette", FeedGone("x")), ("feed/gazette", FeedRecovered(NOW)))
     with begun_watch.log.transaction(NOW) as transaction:
-        keep_poll_state(transaction.connection, PollState("gazette", begun_watch.rules.feeds[0].url))
+        url = begun_watch.rules.feeds[0].url
+        keep_poll_state(transaction.connection, PollState("gazette", url), url)
     assert covered(begun_watch).troubles == ()

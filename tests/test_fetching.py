@@ -23,17 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon import __version__
-from daemon.fetching import (
-    LONGEST_RETRY_AFTER,
-    Changed,
-    Failed,
-    Fetcher,
-    Gone,
-    Outcome,
-    Request,
-    Unchanged,
-    retry_after,
-)
+from daemon.fetching import Fetcher, Request, open_fetcher
+from daemon.guard import GuardedTransport
+from daemon.outcomes import LONGEST_RETRY_AFTER, Answered, Changed, Failed, Gone, Outcome, Unchanged, retry_after
 from tests.support import NOW, Answer, WebServer, fetcher, item, rss
 
 BODY = rss(item("Talks on the strait go on"))
@@ -296,11 +288,31 @@ def test_a_relative_redirect_is_followed(web: WebServer, location: str) -> None:
     assert body_of(url) == BODY
 
 
-def test_the_question_stays_conditional_over_a_redirect(web: WebServer) -> None:
-    web.serve("/new.xml", Answer(status=304))
+def test_the_question_is_conditional_at_the_address_alone_that_gave_the_validators(web: WebServer) -> None:
+    new = web.serve("/new.xml", Answer(status=304))
     url = web.serve("/feed.xml", Answer(status=302, headers={"Location": "/new.xml"}))
-    assert outcome_of(url, etag='"1"') == Unchanged('"1"', None)
-    assert [asked.headers["if-none-match"] for asked in web.asked] == ['"1"', '"1"']
+    outcome = outcome_of(url, etag='"1"', last_modified="today", validated_url=new)
+    assert outcome == Unchanged('"1"', "today")
+    assert isinstance(outcome, Unchanged)
+    assert outcome.answered == Answered(new)
+    conditions = [(asked.headers.get("if-none-match"), asked.headers.get("if-modified-since")) for asked in web.asked]
+    assert conditions == [(None, None), ('"1"', "today")]
+
+
+def test_nothing_of_an_old_address_s_validators_is_sent_where_a_redirect_leads(web: WebServer) -> None:
+    web.serve("/new.xml", BODY)
+    url = web.serve("/feed.xml", Answer(status=302, headers={"Location": "/new.xml"}))
+    assert isinstance(outcome_of(url, etag='"1"', last_modified="today"), Changed)
+    assert not {"if-none-match", "if-modified-since"} & web.asked[1].headers.keys()
+
+
+def test_a_304_to_a_question_without_a_condition_is_a_failure(web: WebServer) -> None:
+    """Taken for an answer, it would make a feed that was never read look well."""
+    failure = failure_of(web.serve("/feed.xml", Answer(status=304, headers={"ETag": '"1"'})))
+    assert (failure.reason, failure.detail) == (
+        "broken answer",
+        "304 (not modified) to a question without a condition",
+    )
 
 
 def test_five_redirects_are_followed(web: WebServer) -> None:
@@ -344,6 +356,104 @@ def test_a_redirect_to_what_is_no_address_of_a_server_is_a_failure(web: WebServe
 )
 def test_a_redirect_to_nonsense_is_a_failure(web: WebServer, location: str) -> None:
     assert failure_of(web.serve("/feed.xml", Answer(status=302, headers={"Location": location}))).detail
+
+
+def moved_to(url: str, secrets: dict[str, str] | None = None, **fields: Any) -> str | None:
+    """Where a feed may move after one good answer."""
+
+    async def once() -> Outcome:
+        transport = GuardedTransport(allowed=["127.0.0.1", "localhost"])
+        limits: dict[str, Any] = {"timeout_seconds": 5, "most_bytes": 1_000_000, "host_pause_seconds": 0}
+        theirs = {"gazette": secrets} if secrets else {}
+        async with open_fetcher(**limits, transport=transport, secrets=theirs) as opened:
+            return await opened.fetch(Request("gazette", url, **fields), NOW)
+
+    outcome = asyncio.run(once())
+    assert isinstance(outcome, Changed), outcome
+    return outcome.answered.moved_to
+
+
+def redirects(web: WebServer, *statuses: int) -> str:
+    """Addresses /0, /1 … that redirect each to the next, the last one to a feed."""
+    for at, status in enumerate(statuses):
+        web.serve(f"/{at}", Answer(status=status, headers={"Location": f"/{at + 1}"}))
+    web.serve(f"/{len(statuses)}", BODY)
+    return web.url("/0")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "moved"),
+    [
+        ((301,), "/1"),
+        ((308,), "/1"),
+        ((301, 308), "/2"),
+        ((301, 302), "/1"),
+        ((302,), None),
+        ((303,), None),
+        ((307,), None),
+        ((307, 301), None),
+        ((), None),
+    ],
+)
+def test_a_feed_may_move_as_far_as_every_step_is_permanent(
+    web: WebServer, statuses: tuple[int, ...], moved: str | None
+) -> None:
+    assert moved_to(redirects(web, *statuses)) == (moved and web.url(moved))
+
+
+def test_a_permanent_redirect_to_a_failure_moves_nothing(web: WebServer) -> None:
+    web.serve("/new.xml", Answer(status=503))
+    failure_of(web.serve("/feed.xml", Answer(status=301, headers={"Location": "/new.xml"})))
+
+
+def test_a_login_in_an_address_is_followed_and_never_moved_to(web: WebServer) -> None:
+    web.serve("/new.xml", BODY)
+    location = web.url("/new.xml").replace("http://", "http://user:word@")
+    assert moved_to(web.serve("/feed.xml", Answer(status=301, headers={"Location": location}))) is None
+
+
+def test_the_part_of_a_document_that_a_redirect_names_is_no_part_of_the_address(web: WebServer) -> None:
+    new = web.serve("/new.xml", BODY)
+    assert moved_to(web.serve("/feed.xml", Answer(status=301, headers={"Location": "/new.xml#top"}))) == new
+
+
+def test_a_feed_with_secrets_may_move_within_its_origin_alone(web: WebServer) -> None:
+    secret = {"x-key": "secret"}
+    assert moved_to(redirects(web, 301), secret) == web.url("/1")
+    elsewhere = web.url("/1").replace("127.0.0.1", "localhost")
+    url = web.serve("/0", Answer(status=301, headers={"Location": elsewhere}))
+    assert moved_to(url) == elsewhere
+    assert moved_to(url, secret) is None
+    assert [asked.path for asked in web.asked if "x-key" in asked.headers] == ["/0", "/1", "/0"]
+
+
+def test_secrets_that_came_after_a_move_go_to_the_origin_in_feeds_yaml(web: WebServer) -> None:
+    home, away = web.serve("/feed.xml", BODY), web.serve("/new.xml", BODY).replace("127.0.0.1", "localhost")
+    moved_to(away, {"x-key": "secret"}, home=home, etag='"1"')
+    assert [(asked.path, asked.headers.get("x-key")) for asked in web.asked] == [("/feed.xml", "secret")]
+    assert "if-none-match" not in web.asked[0].headers
+
+
+def test_a_feed_that_left_https_has_not_moved() -> None:
+    """Followed as before; but what is asked from then on must not become less safe."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+    async def once() -> Outcome:
+        async with server(saying(good)) as open_url:
+            head = f"HTTP/1.1 301 Moved\r\nLocation: {open_url}\r\n\r\n".encode()
+            transport = GuardedTransport(allowed=["127.0.0.1"], tls=trusting)
+            limits: dict[str, Any] = {"timeout_seconds": 5, "most_bytes": 1_000_000, "host_pause_seconds": 0}
+            async with server(saying(head), tls=context) as url, open_fetcher(**limits, transport=transport) as opened:
+                return await opened.fetch(Request("gazette", url.replace("http:", "https:")), NOW)
+
+    outcome = asyncio.run(once())
+    assert isinstance(outcome, Changed), outcome
+    assert outcome.answered.moved_to is None
 
 
 def test_a_feed_gone_behind_a_redirect_names_what_is_gone(web: WebServer) -> None:

@@ -18,6 +18,8 @@ delivery telling sendtest
 preparing backfill
 cancelling
 service
+intake
+watch
 parsing
 parser_child
 ── shell: touches the world
@@ -28,7 +30,7 @@ recipients storeditems
 comparison smtp
 projections locks fetching settings
 noticerows
-guard credentials mailprojections
+guard credentials mailprojections inflating
 rows
 tables feedsfile chain
 complaints fields watchterms
@@ -55,7 +57,7 @@ inflection
 commonwords english slavic stems
 words events
 duetimes payloads
-coverage rules notices
+coverage rules notices outcomes
 moments links copies headers
 claims
 errors

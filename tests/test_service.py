@@ -19,9 +19,9 @@ from daemon.databases import Database
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, head_of, read
 from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
-from daemon.fetching import Changed, Failed, Gone, Unchanged
 from daemon.items import Item
 from daemon.knowledge import PollState
+from daemon.outcomes import Changed, Failed, Gone, Unchanged
 from daemon.parsing import Limits, Parser, open_parser
 from daemon.projections import record
 from daemon.rules import FeedRule
@@ -84,7 +84,7 @@ def kinds(recorded: Any) -> list[str]:
 
 def state_of(watch: Watch, feed_id: str = "feed-0") -> PollState:
     with watch.log.reading() as connection:
-        return knowledge.poll_states(connection, feed_id)[feed_id]
+        return knowledge.poll_states(connection)[feed_id]
 
 
 def health_of(watch: Watch, feed_id: str = "feed-0") -> Any:
@@ -289,6 +289,106 @@ def test_one_feed_that_fails_spoils_no_other(watch: Watch, web: WebServer) -> No
         "feed-2": Changed,
         "feed-3": Failed,
     }
+
+
+# ── feeds that move ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def moved(web: WebServer, status: int = 301, path: str = "/new.xml") -> Answer:
+    return Answer(status=status, headers={"Location": web.url(path)})
+
+
+def polled_hourly(watch: Watch, times: int) -> list[str]:
+    """The kinds of events that so many polls, an hour apart, bring of the feed itself."""
+    told: list[str] = []
+    for _ in range(times):
+        (one,) = polled(watch)
+        told += [event.event.kind for event in one.recorded if event.stream.startswith("feed/")]
+        move_on(watch, timedelta(hours=1))
+    return told
+
+
+def test_a_feed_that_moved_for_good_is_asked_at_its_new_address(watch: Watch, web: WebServer) -> None:
+    new = web.serve("/new.xml", Answer(rss(PAUSE), headers={"ETag": '"1"'}), Answer(status=304))
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web)))
+    assert polled_hourly(watch, 24) == []
+    assert polled_hourly(watch, 1) == ["feed_moved"]
+    (event,) = [one.event for one in events_of(watch, "feed/feed-0")]
+    assert (event.from_url, event.to_url) == (web.url("/feed.xml"), new)
+    assert (health_of(watch).url, health_of(watch).asked_url) == (web.url("/feed.xml"), new)
+    assert health_of(watch).succeeded_at == NOW + timedelta(hours=24)
+    asked = len(web.asked)
+    assert polled_hourly(watch, 1) == []
+    assert [(one.path, one.headers["if-none-match"]) for one in web.asked[asked:]] == [("/new.xml", '"1"')]
+
+
+@pytest.mark.parametrize("status", [302, 303, 307])
+def test_a_passing_redirect_moves_no_feed(watch: Watch, web: WebServer, status: int) -> None:
+    web.serve("/new.xml", rss(PAUSE))
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web, status)))
+    assert polled_hourly(watch, 30) == []
+
+
+def test_a_redirect_to_what_is_no_feed_moves_no_feed(watch: Watch, web: WebServer) -> None:
+    web.serve("/new.xml", PAGE)
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web)))
+    assert polled_hourly(watch, 30) == ["feed_failed"]
+
+
+def test_a_failure_on_the_way_takes_nothing_back_and_an_answer_from_the_old_address_does(
+    watch: Watch, web: WebServer
+) -> None:
+    good = rss(PAUSE)
+    web.serve("/new.xml", good, Answer(status=503), good)
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web)))
+    assert polled_hourly(watch, 25) == ["feed_failed", "feed_recovered", "feed_moved"]
+    web.serve("/third.xml", good)
+    web.serve("/new.xml", *[moved(web, path="/third.xml")] * 20, good, moved(web, path="/third.xml"))
+    assert polled_hourly(watch, 45) == []
+
+
+def test_the_address_that_feeds_yaml_gets_rules_again(watch: Watch, web: WebServer) -> None:
+    new = web.serve("/new.xml", Answer(rss(PAUSE), headers={"ETag": '"1"'}), Answer(status=304))
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web)))
+    polled_hourly(watch, 25)
+    # Taken over as status advises: nothing has to be fetched anew.
+    watch = watching_url(watch, new)
+    assert (health_of(watch).asked_url, state_of(watch).etag) == (new, '"1"')
+    assert [type(one.outcome) for one in polled(watch)] == [Unchanged]
+    watch = watching_url(watch, web.serve("/third.xml", rss(PAUSE)))
+    asked = len(web.asked)
+    polled(watch)
+    assert [one.path for one in web.asked[asked:]] == ["/third.xml"]
+    assert "if-none-match" not in web.asked[-1].headers
+
+
+def test_an_answer_from_an_address_that_was_replaced_meanwhile_is_taken_in_and_puts_off_no_poll(begun: Watch) -> None:
+    later = Watch.over(begun.log, rules(feed(url="https://new.example/rss")), begun.clock)
+    record_rules(later)
+    assert take_in(begun, begun.rules.feeds[0], changed(PAUSE)).new_items == 1
+    assert due_feeds(later) == list(later.rules.feeds)
+
+
+# ── conditional requests ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_new_validators_are_kept_though_the_document_is_the_same(watch: Watch, web: WebServer) -> None:
+    def answer(etag: str, modified: str) -> Answer:
+        return Answer(rss(PAUSE), headers={"ETag": etag, "Last-Modified": modified})
+
+    watch = watching_url(watch, web.serve("/feed.xml", answer('"1"', "then"), answer('W/"2"', "now"), rss(PAUSE)))
+    assert [len(polled(watch)[0].recorded) for _ in range(4)] == [2, 0, 0, 0]
+    sent = [(one.headers.get("if-none-match"), one.headers.get("if-modified-since")) for one in web.asked]
+    assert sent == [(None, None), ('"1"', "then"), ('W/"2"', "now"), (None, None)]
+
+
+def test_validators_from_behind_a_redirect_go_back_there_alone(watch: Watch, web: WebServer) -> None:
+    web.serve("/new.xml", Answer(rss(PAUSE), headers={"ETag": '"1"'}), Answer(status=304))
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web, 302)))
+    polled(watch)
+    assert isinstance(polled(watch)[0].outcome, Unchanged)
+    sent = [(one.path, one.headers.get("if-none-match")) for one in web.asked[2:]]
+    assert sent == [("/feed.xml", None), ("/new.xml", '"1"')]
 
 
 # ── many at once ─────────────────────────────────────────────────────────────────────────────────────────────────

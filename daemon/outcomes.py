@@ -1,0 +1,104 @@
+"""What a fetch returned, as values; and what an answer's status and headers say: why there is no document and how that
+is mended, and when to come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TypeAlias
+
+LONGEST_RETRY_AFTER = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """How a good answer came.
+
+    `url` is the address that gave it: its validators are that address's and nobody else's. `moved_to` is where
+    permanent redirects alone (301, 308) led, if the feed may move there.
+    """
+
+    url: str = ""
+    moved_to: str | None = None
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A new document. `charset` is what the answer's header said of it."""
+
+    body: bytes
+    body_sha256: str
+    etag: str | None
+    last_modified: str | None
+    charset: str | None
+    answered: Answered = field(default=Answered(), compare=False)
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """The same document as before: the server said so (304), or sent the very same bytes."""
+
+    etag: str | None
+    last_modified: str | None
+    answered: Answered = field(default=Answered(), compare=False)
+
+
+@dataclass(frozen=True)
+class Gone:
+    """410: there will be no such feed again."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """No document. `reason` is the kind of failure and stays the same while it lasts; `hint` is what can be done.
+
+    `not_before` is when the server lets itself be asked again (429 or 503 with Retry-After); `offline` says that no
+    server was reached at all, so that the fault may be this machine's; `document_sha256` is the hash of a document
+    that came and can't be read.
+    """
+
+    reason: str
+    detail: str
+    hint: str
+    not_before: datetime | None = None
+    offline: bool = False
+    document_sha256: str | None = None
+
+
+Outcome: TypeAlias = Changed | Unchanged | Gone | Failed
+
+
+def http_failure(status: int, phrase: str, headers: Mapping[str, str], now: datetime) -> Failed:
+    """The failure that an answer without a document is. `headers` finds them in any case."""
+    hints = {
+        401: "The feed wants a password: auth_file:. Where it redirects to another host, none is sent there.",
+        403: "The site refuses robots: ask it for an exception, or use another feed.",
+        404: "The feed may have moved: look for its new address on the site.",
+        429: "The site asks for longer pauses; they are kept by themselves.",
+    }
+    hint = hints.get(status, "The site is in trouble; it is tried again by itself." if status >= 500 else "")
+    detail = f"{status} {phrase}".strip()
+    if headers.get("cf-mitigated"):
+        detail, hint = f"{detail} (cf-mitigated: the site's bot wall)", hints[403]
+    not_before = retry_after(headers.get("retry-after"), now) if status in (429, 503) else None
+    return Failed(f"http {status}", detail, hint or "Check the address in feeds.yaml.", not_before)
+
+
+def retry_after(value: str | None, now: datetime) -> datetime | None:
+    """The moment that a Retry-After header (seconds or a date) asks to wait for, at most a week ahead."""
+    if value is None:
+        return None
+    try:
+        if value.strip().isdigit():
+            moment = now + timedelta(seconds=min(int(value), int(LONGEST_RETRY_AFTER.total_seconds())))
+        else:
+            moment = parsedate_to_datetime(value)
+            moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, TypeError):
+        return None
+    return min(max(moment, now), now + LONGEST_RETRY_AFTER)

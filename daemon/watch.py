@@ -1,0 +1,47 @@
+"""`Watch` is what every command works with: the log, the rules, their compiled terms and a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Protocol
+
+from daemon.eventlog import EventLog
+from daemon.lexicon import forms_of
+from daemon.matching import Matcher, compile_rules
+from daemon.rules import Rules
+
+
+class Clock(Protocol):
+    """Tells the present, as an aware UTC time."""
+
+    def now(self) -> datetime: ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A rule set at work on a log."""
+
+    log: EventLog
+    rules: Rules
+    clock: Clock
+    before: Matcher | None = field(default=None, repr=False)
+    """What terms that have not changed are taken over from."""
+
+    @classmethod
+    def over(cls, log: EventLog, rules: Rules, clock: Clock | None = None, before: Matcher | None = None) -> Watch:
+        """The watch of `rules` over `log`."""
+        return cls(log, rules, clock or SystemClock(), before)
+
+    @cached_property
+    def matcher(self) -> Matcher:
+        """The compiled terms. Made when they are first asked for: what only sends or tells needs no dictionaries."""
+        return compile_rules(self.rules, forms_of, self.before)
