@@ -29,16 +29,27 @@ async def read_body(chunks: AsyncIterator[bytes], content_encoding: str, most_by
     encoding = content_encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise BadEncoding(f"the answer is encoded as {encoding!r}, which was not asked for")
-    inflate = _Inflate(zlib.MAX_WBITS if encoding == "deflate" else 47) if encoding not in ("", "identity") else None
-    body = bytearray()
+    counted = _within(chunks, most_bytes)
+    if encoding in ("", "identity"):
+        return b"".join([chunk async for chunk in counted])
+    return await _inflated(_from_two_bytes(counted), encoding, most_bytes)
+
+
+async def _within(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[bytes]:
     received = 0
     async for chunk in chunks:
         received += len(chunk)
-        if inflate is None:
-            body += chunk
-        if max(len(body), received) > most_bytes:
+        if received > most_bytes:
             raise TooLarge(most_bytes)
-        while inflate and not inflate.junk:
+        yield chunk
+
+
+async def _inflated(chunks: AsyncIterator[bytes], encoding: str, most_bytes: int) -> bytes:
+    body = bytearray()
+    inflate: _Inflate | None = None
+    async for chunk in chunks:
+        inflate = inflate or _Inflate(_window_bits(encoding, chunk))
+        while not inflate.junk:
             made = inflate.some(chunk)
             body += made
             if len(body) > most_bytes:
@@ -48,11 +59,31 @@ async def read_body(chunks: AsyncIterator[bytes], content_encoding: str, most_by
                 break
             # 64 KiB may hold 67 MB: others have their turn in between.
             await asyncio.sleep(0)
-        if inflate and inflate.junk:
+        if inflate.junk:
             break
-    if inflate and not inflate.complete:
+    if not (inflate and inflate.complete):
         raise BadEncoding("the compressed answer breaks off")
     return bytes(body)
+
+
+async def _from_two_bytes(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, the first chunk at least two of them: by those it shows how a body is packed."""
+    head = b""
+    async for chunk in chunks:
+        head += chunk
+        if len(head) >= 2:
+            yield head
+            break
+    else:
+        yield head
+    async for chunk in chunks:
+        yield chunk
+
+
+def _window_bits(encoding: str, head: bytes) -> int:
+    """How zlib is to read a body: "deflate" is sent with the frame of RFC 1950, as it should be, and without."""
+    framed = len(head) < 2 or (head[0] & 15 == zlib.DEFLATED and int.from_bytes(head[:2], "big") % 31 == 0)
+    return 47 if encoding != "deflate" or framed else -zlib.MAX_WBITS
 
 
 class _Inflate:

@@ -471,12 +471,31 @@ def test_a_feed_gone_behind_a_redirect_names_what_is_gone(web: WebServer) -> Non
         ("x-gzip", gzip.compress(BODY)),
         (" GZIP ", gzip.compress(BODY)),
         ("deflate", zlib.compress(BODY)),
+        ("deflate", zlib.compress(BODY, wbits=-15)),
         ("identity", BODY),
         ("", BODY),
     ],
 )
 def test_a_packed_body_is_unpacked(web: WebServer, encoding: str, body: bytes) -> None:
     assert body_of(web.serve("/feed.xml", Answer(body, headers={"Content-Encoding": encoding}))) == BODY
+
+
+@pytest.mark.parametrize(("encoding", "bits"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
+def test_a_packed_body_may_come_byte_by_byte(encoding: str, bits: int) -> None:
+    packed = zlib.compress(BODY, wbits=bits)
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        lines = ("HTTP/1.1 200 OK", f"Content-Encoding: {encoding}", f"Content-Length: {len(packed)}", "", "")
+        writer.write("\r\n".join(lines).encode())
+        for at in range(len(packed)):
+            writer.write(packed[at : at + 1])
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    outcome = outcome_from(drip)
+    assert isinstance(outcome, Changed), outcome
+    assert outcome.body == BODY
 
 
 def test_a_gzip_body_of_several_members_is_read_to_its_end(web: WebServer) -> None:
