@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urljoin, urlsplit
 
@@ -32,6 +32,8 @@ from daemon.outcomes import Unchanged as Unchanged
 USER_AGENT = f"claimwatch/{__version__} (feed reader; polls on a schedule, asks conditionally)"
 MOST_REDIRECTS = 5
 MOST_ADDRESS_CHARACTERS = 2_000
+LONGEST_HOST_PAUSE = timedelta(days=1)
+"""One feed's answer must not silence a host's other feeds for longer; the feed itself waits as long as it says."""
 _FIND_IT = "Open the address in a browser and find the feed's new one."
 _NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, zlib.error, ValueError, OverflowError, OSError)
 _ACCEPT = (
@@ -68,22 +70,35 @@ class Redirect:
 
 @dataclass
 class Pacer:
-    """Keeps requests to one host apart: one at a time, and a pause between two."""
+    """Keeps requests to one host apart: one at a time, a pause between two, none while it wants to be left alone."""
 
     pause_seconds: float
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _last: dict[str, float] = field(default_factory=dict)
+    _until: dict[str, float] = field(default_factory=dict)
+
+    def leave_alone(self, host: str, seconds: float) -> None:
+        """No request to this host for so long."""
+        until = asyncio.get_running_loop().time() + seconds
+        self._until[host] = max(until, self._until.get(host, until))
+
+    def forget(self) -> None:
+        """Which hosts want to be left alone."""
+        self._until.clear()
 
     @asynccontextmanager
-    async def turn(self, host: str) -> AsyncIterator[None]:
-        """Waits for this host's turn and holds it."""
+    async def turn(self, host: str) -> AsyncIterator[float]:
+        """Waits for this host's turn and holds it; at once, with the seconds left, while it is to be left alone."""
         async with self._locks[host]:
             clock = asyncio.get_running_loop().time
+            if (left := self._until.get(host, 0) - clock()) > 0:
+                yield left
+                return
             wait = self._last.get(host, -self.pause_seconds) + self.pause_seconds - clock()
             if wait > 0:
                 await asyncio.sleep(wait)
             try:
-                yield
+                yield 0
             finally:
                 self._last[host] = clock()
 
@@ -115,11 +130,15 @@ class Fetcher:
         clock = asyncio.get_running_loop().time
         for _ in range(MOST_REDIRECTS + 1):
             try:
-                async with self.pacer.turn(urlsplit(url).hostname or ""):
+                host = host_of(url)
+                async with self.pacer.turn(host) as left_alone_seconds:
+                    if left_alone_seconds:
+                        return _left_alone(host, left_alone_seconds)
                     began = clock()
                     async with asyncio.timeout(seconds_left):
                         answer = await self._ask(url, request, now)
                     seconds_left -= clock() - began
+                    answer = self._heed(host, answer)
             except TimeoutError:
                 hint = "The site is slow or does not answer; it is tried again by itself."
                 return Failed("timeout", f"no complete answer within {self.timeout_seconds:g} s", hint)
@@ -141,6 +160,19 @@ class Fetcher:
             if urlsplit(url).scheme not in ("http", "https"):
                 return Failed("bad redirect", f"it redirects to {url[:200]}", _FIND_IT)
         return Failed("bad redirect", f"more than {MOST_REDIRECTS} redirects, the last to {url[:200]}", _FIND_IT)
+
+    def pause_hosts(self, pauses: Mapping[str, timedelta]) -> None:
+        """Leaves these hosts alone for so long from now on, and no other ones."""
+        self.pacer.forget()
+        for host, pause in pauses.items():
+            self.pacer.leave_alone(host, pause.total_seconds())
+
+    def _heed(self, host: str, answer: Outcome | Redirect) -> Outcome | Redirect:
+        """What a host says of pauses holds for all feeds that are on it, at once."""
+        if not isinstance(answer, Failed) or not answer.pause:
+            return answer
+        self.pacer.leave_alone(host, min(answer.pause, LONGEST_HOST_PAUSE).total_seconds())
+        return replace(answer, pausing_host=host)
 
     def _may_move(self, request: Request, url: str, before: str = "") -> bool:
         """Whether an address may become the one that this feed is asked at: one that can be recorded, no less safe
@@ -187,6 +219,20 @@ class Fetcher:
         if sha256 == request.body_sha256:
             return Unchanged(etag, last_modified)
         return Changed(body, sha256, etag, last_modified, response.charset_encoding)
+
+
+def host_of(url: str) -> str:
+    """Whom an address asks; nobody where it is none."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _left_alone(host: str, seconds: float) -> Failed:
+    detail = f"{host} asked for a pause when another of its feeds was asked"
+    hint = "The pause is kept by itself. If it comes often: a longer min: (or every:) for the feeds of this host."
+    return Failed("paused by its host", detail, hint, timedelta(seconds=seconds))
 
 
 def _with_way(outcome: Outcome, url: str, moved_to: str | None) -> Outcome:
@@ -238,15 +284,25 @@ def _validator(response: httpx.Response, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in response.headers.raw if key.lower() == name), None)
 
 
+_UNKNOWN_NAME = ("name or service", "name resolution", "no address associated")
+_TLS_HINTS = {
+    "has expired": "The site's certificate has expired: tell it, and look at this machine's clock.",
+    "is not valid for": "The certificate is another site's: check the address in feeds.yaml.",
+    "self-signed": "Nobody vouches for the site's certificate: is this the site, or somebody in between?",
+    "local issuer": "No known authority vouches for the site's certificate: update this machine's CA certificates.",
+}
+
+
 def _network_failure(error: Exception) -> Failed:
     detail = " ".join(str(error).split()) or type(error).__name__
     again = "It is tried again by itself."
-    if isinstance(error, httpx.ConnectError) and ("Name or service" in detail or "name resolution" in detail.lower()):
-        return Failed("name not found", detail, f"Check the address and this machine's network. {again}", offline=True)
+    if isinstance(error, httpx.ConnectError) and any(words in detail.lower() for words in _UNKNOWN_NAME):
+        hint = f"Check the address for a slip, and this machine's network if other feeds fail too. {again}"
+        return Failed("name not found", detail, hint, offline=True)
     # httpx wraps what the TLS layer says; its text keeps the mark.
     if "CERTIFICATE" in detail.upper() or "[SSL" in detail or isinstance(error, ssl.SSLError):
-        hint = "No safe connection: check the address, this machine's clock, and its CA certificates."
-        return Failed("tls", detail, hint)
+        otherwise = "No safe connection: check the address, this machine's clock, and its CA certificates."
+        return Failed("tls", detail, next((hint for mark, hint in _TLS_HINTS.items() if mark in detail), otherwise))
     if isinstance(error, httpx.TimeoutException):
         offline = isinstance(error, httpx.ConnectTimeout)
         return Failed("timeout", detail, f"The site is slow or does not answer. {again}", offline=offline)

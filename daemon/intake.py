@@ -24,6 +24,7 @@ from daemon.decisions import (
 )
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.events import ClaimMatched, FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
+from daemon.fetching import LONGEST_HOST_PAUSE
 from daemon.items import Feed
 from daemon.knowledge import PollState
 from daemon.outcomes import Changed, Failed, Gone, Outcome, Unchanged
@@ -130,11 +131,15 @@ def _next_state(
 ) -> PollState:
     """The poll cache after an outcome. A failure keeps all that a next conditional request needs."""
     failures = before.failures + 1 if isinstance(outcome, Failed | Gone) else 0
-    not_before = outcome.not_before if isinstance(outcome, Failed) else None
-    offline = isinstance(outcome, Failed) and outcome.offline
-    longest = LONGEST_PAUSE_OFFLINE if offline else LONGEST_PAUSE
+    failure = outcome if isinstance(outcome, Failed) else None
+    # From now on, and not from when the question was put: it may have waited long for its host's turn.
+    not_before = now + failure.pause if failure and failure.pause else None
+    longest = LONGEST_PAUSE_OFFLINE if failure and failure.offline else LONGEST_PAUSE
     due = next_poll(feed.id, timedelta(seconds=feed.interval_seconds), failures, now, not_before, longest)
-    state = replace(before, polled_at=now, next_due=due, failures=failures)
+    state = replace(before, polled_at=now, next_due=due, failures=failures, paused_host=None, paused_until=None)
+    if failure and failure.pausing_host and failure.pause:
+        until = now + min(failure.pause, LONGEST_HOST_PAUSE)
+        return replace(state, paused_host=failure.pausing_host, paused_until=until)
     if not isinstance(outcome, Changed | Unchanged):
         return state
     state = replace(

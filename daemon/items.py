@@ -30,6 +30,9 @@ MOST_TEXT_CHARACTERS = 200_000
 MOST_KEY_BYTES = 2_000
 """A longer guid is replaced by its hash, a longer link is none. PostgreSQL indexes up to 2,704 bytes."""
 _IMPOSSIBLE_REFERENCE = re.compile(rb"&#(?:[xX]([0-9a-fA-F]{1,16})|([0-9]{1,20}));")
+_PASSWORD_FIELD = re.compile(rb"<input[^>]{0,500}type=[\"']?password")
+_WALL_MARKS = (b"/cdn-cgi/challenge-platform/", b"ddos-guard", b"awswafintegration")
+"""What the pages of common bot walls hold that they send with 200."""
 _PARSER_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 EARLIEST_PUBLISHED_YEAR = 1990
 """Feeds give 1970 (and 1601, and 0001) for "I don't know": an earlier year is no date at all."""
@@ -162,6 +165,16 @@ def _is_utf8(body: bytes) -> bool:
 def _not_a_feed(body: bytes, error: object) -> NotAFeed:
     start = body[:2048].lstrip().lower()
     if b"<html" in start or b"<!doctype html" in start:
+        page = body[:200_000].lower()
+        if _PASSWORD_FIELD.search(page):
+            return NotAFeed(
+                "a login page instead of a feed",
+                "Give the feed its login (auth_file: or headers_file:), or use another feed.",
+            )
+        if any(mark in page for mark in _WALL_MARKS):
+            return NotAFeed(
+                "the page of a bot wall instead of a feed", "Ask the site for an exception, or use another feed."
+            )
         return NotAFeed(
             "a web page instead of a feed",
             "Open the address in a browser: the feed may have moved, or the site shows robots a wall.",

@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
@@ -46,6 +46,8 @@ class PollState:
     next_due: datetime | None = None
     failures: int = 0
     move: Move | None = None
+    paused_host: str | None = None
+    paused_until: datetime | None = None
 
 
 # ── the poll cache ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -62,6 +64,17 @@ def poll_state(connection: Connection, feed: FeedRule) -> PollState:
     url = row.asked_url if row and row.url == feed.url else feed.url
     known = connection.execute(select(_poll).where(_poll.c.feed == feed.id, _poll.c.url == url)).first()
     return _poll_state(known) if known else PollState(feed.id, url)
+
+
+def paused_hosts(connection: Connection, now: datetime) -> dict[str, timedelta]:
+    """The hosts that asked to be left alone, and for how long still."""
+    paused = select(_poll.c.paused_host, func.max(_poll.c.paused_until)).where(
+        _poll.c.paused_until > timestamp(now),
+        # One from the future was said before the clock was set back.
+        _poll.c.polled_at <= timestamp(now),
+    )
+    rows = connection.execute(paused.group_by(_poll.c.paused_host)).all()
+    return {host: parse_timestamp(until) - now for host, until in rows}
 
 
 def keep_poll_state(connection: Connection, state: PollState, url: str) -> None:
@@ -84,6 +97,8 @@ def keep_poll_state(connection: Connection, state: PollState, url: str) -> None:
         "move_to_url": state.move.to_url if state.move else None,
         "move_since": timestamp(state.move.since) if state.move else None,
         "move_seen": state.move.seen if state.move else 0,
+        "paused_host": state.paused_host,
+        "paused_until": timestamp_or_none(state.paused_until),
     }
     connection.execute(delete(_poll).where(_poll.c.feed == state.feed))
     connection.execute(insert(_poll).values(feed=state.feed, **values))
@@ -103,6 +118,8 @@ def _poll_state(row: Row[Any]) -> PollState:
         next_due=moment_or_none(row.next_due),
         failures=row.failures,
         move=Move(row.move_to_url, parse_timestamp(row.move_since), row.move_seen) if row.move_to_url else None,
+        paused_host=row.paused_host,
+        paused_until=moment_or_none(row.paused_until),
     )
 
 

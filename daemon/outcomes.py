@@ -57,36 +57,53 @@ class Gone:
 class Failed:
     """No document. `reason` is the kind of failure and stays the same while it lasts; `hint` is what can be done.
 
-    `not_before` is when the server lets itself be asked again (429 or 503 with Retry-After); `offline` says that no
-    server was reached at all, so that the fault may be this machine's; `document_sha256` is the hash of a document
-    that came and can't be read.
+    `pause` is how long the server wants to be left alone (429 or 503 with Retry-After), and `pausing_host` whose wish
+    that is; `offline` says that no server was reached at all, so that the fault may be this machine's;
+    `document_sha256` is the hash of a document that came and can't be read.
     """
 
     reason: str
     detail: str
     hint: str
-    not_before: datetime | None = None
+    pause: timedelta | None = None
     offline: bool = False
     document_sha256: str | None = None
+    pausing_host: str | None = None
 
 
 Outcome: TypeAlias = Changed | Unchanged | Gone | Failed
 
 
+_WALL = "The site refuses robots: ask it for an exception, or use another feed."
+_HINTS = {
+    401: "The feed wants a password: auth_file:. Where it redirects to another host, none is sent there.",
+    402: "The feed is for subscribers: put what they send into headers_file:, or use another feed.",
+    403: _WALL,
+    404: "The feed may have moved: look for its new address on the site.",
+    407: "The proxy wants a login of its own: see proxy: in feeds.yaml.",
+    429: "The site asks for longer pauses; they are kept by themselves.",
+    451: "The site is closed to this country by law: use another feed, or a proxy: elsewhere.",
+}
+_WALLS = (("cf-mitigated", ""), ("x-amzn-waf-action", ""), ("server", "ddos-guard"))
+"""What bot walls are known by: a header, and the value that it has to have, where it has to be a certain one."""
+
+
 def http_failure(status: int, phrase: str, headers: Mapping[str, str], now: datetime) -> Failed:
     """The failure that an answer without a document is. `headers` finds them in any case."""
-    hints = {
-        401: "The feed wants a password: auth_file:. Where it redirects to another host, none is sent there.",
-        403: "The site refuses robots: ask it for an exception, or use another feed.",
-        404: "The feed may have moved: look for its new address on the site.",
-        429: "The site asks for longer pauses; they are kept by themselves.",
-    }
-    hint = hints.get(status, "The site is in trouble; it is tried again by itself." if status >= 500 else "")
+    hint = _HINTS.get(status, "The site is in trouble; it is tried again by itself." if status >= 500 else "")
     detail = f"{status} {phrase}".strip()
-    if headers.get("cf-mitigated"):
-        detail, hint = f"{detail} (cf-mitigated: the site's bot wall)", hints[403]
-    not_before = retry_after(headers.get("retry-after"), now) if status in (429, 503) else None
-    return Failed(f"http {status}", detail, hint or "Check the address in feeds.yaml.", not_before)
+    if wall := _wall(headers) if status in (403, 429, 503) else None:
+        detail, hint = f"{detail} ({wall}: the site's bot wall)", _WALL
+    until = retry_after(headers.get("retry-after"), now) if status in (429, 503) else None
+    pause = until - now if until else None
+    return Failed(f"http {status}", detail, hint or "Check the address in feeds.yaml.", pause)
+
+
+def _wall(headers: Mapping[str, str]) -> str | None:
+    for name, value in _WALLS:
+        if value in headers.get(name, "").lower() and name in headers:
+            return f"{name}: {value}" if value else name
+    return None
 
 
 def retry_after(value: str | None, now: datetime) -> datetime | None:

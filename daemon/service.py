@@ -7,19 +7,19 @@ feed ─fetch→ Outcome ─split→ Document ─parse→ Feed ─decide→ even
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeAlias, TypeVar
 
 from daemon import knowledge, queries
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.events import NewEvent, Recorded, RulesChanged
-from daemon.fetching import Changed, Fetcher, Request
+from daemon.fetching import Changed, Fetcher, Request, host_of
 from daemon.intake import Polled as Polled
 from daemon.intake import take_in_safely
 from daemon.items import Feed, NotAFeed
@@ -94,43 +94,75 @@ async def poll(
     `told` hears of each feed as soon as what it brought is committed, with its events; the list has the counts alone.
     """
     results: list[Polled] = []
-    waiting = iter(feeds)
-    fetches: set[asyncio.Task[tuple[FeedRule, Outcome, Feed | None]]] = set()
+    now = watch.clock.now()
+    with watch.log.reading() as connection:
+        fetcher.pause_hosts(knowledge.paused_hosts(connection, now))
+    waiting = _ByHost(feeds)
+    asking: dict[_Step, FeedRule] = {}
+    reading: dict[_Step, FeedRule] = {}
     try:
         while True:
-            # Topped up from an iterator: gathering thousands of requests at once never ends.
-            for feed in itertools.islice(waiting, at_once - len(fetches)):
-                fetches.add(asyncio.create_task(_fetch_and_read(watch, fetcher, parser, feed)))
-            if not fetches:
+            # Topped up: gathering thousands of requests at once never ends.
+            while len(asking) + len(reading) < at_once and (feed := waiting.next()):
+                asking[asyncio.create_task(_ask(watch, fetcher, feed))] = feed
+            if not asking and not reading:
                 return results
-            done, fetches = await asyncio.wait(fetches, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([*asking, *reading], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                polled = await beside_the_loop(take_in_safely, watch, *task.result())
+                if feed := asking.pop(task, None):
+                    # While its document is read, its host can be asked for the next one.
+                    waiting.done(feed)
+                    outcome, _ = task.result()
+                    if isinstance(outcome, Changed):
+                        reading[asyncio.create_task(_read(parser, outcome))] = feed
+                        continue
+                polled = await beside_the_loop(take_in_safely, watch, feed or reading.pop(task), *task.result())
                 told(polled)
                 results.append(replace(polled, recorded=()))
     finally:
-        for task in fetches:
+        under_way = [*asking, *reading]
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*fetches, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _fetch_and_read(
-    watch: Watch, fetcher: Fetcher, parser: Parser, feed: FeedRule
-) -> tuple[FeedRule, Outcome, Feed | None]:
+class _ByHost:
+    """Feeds in their order, one of each host at a time: those that wait for their host hold up no others."""
+
+    def __init__(self, feeds: Iterable[FeedRule]) -> None:
+        self._waiting: dict[str, deque[FeedRule]] = {}
+        for feed in feeds:
+            self._waiting.setdefault(host_of(feed.url), deque()).append(feed)
+        self._free = deque(self._waiting)
+
+    def next(self) -> FeedRule | None:
+        return self._waiting[self._free.popleft()].popleft() if self._free else None
+
+    def done(self, feed: FeedRule) -> None:
+        if self._waiting[host := host_of(feed.url)]:
+            self._free.append(host)
+
+
+_Step: TypeAlias = asyncio.Task[tuple[Outcome, Feed | None]]
+
+
+async def _ask(watch: Watch, fetcher: Fetcher, feed: FeedRule) -> tuple[Outcome, None]:
     with watch.log.reading() as connection:
         state = knowledge.poll_state(connection, feed)
         unreadable = knowledge.unreadable_document(connection, feed.id)
     outcome = await fetcher.fetch(_request(feed, state), watch.clock.now())
-    if not isinstance(outcome, Changed):
-        return feed, outcome, None
-    if unreadable and outcome.body_sha256 == unreadable.sha256:
-        return feed, _given_up(outcome, unreadable.detail), None
+    if isinstance(outcome, Changed) and unreadable and outcome.body_sha256 == unreadable.sha256:
+        return _given_up(outcome, unreadable.detail), None
+    return outcome, None
+
+
+async def _read(parser: Parser, outcome: Changed) -> tuple[Outcome, Feed | None]:
     try:
         reading = await parser.parse(outcome.body, outcome.charset)
     except ClaimwatchError as error:
         # This machine's fault and not the feed's; but a round that broke off here would ask again within seconds.
-        return feed, Failed("no parser", error.message, error.hint), None
-    return feed, *after_reading(outcome, reading)
+        return Failed("no parser", error.message, error.hint), None
+    return after_reading(outcome, reading)
 
 
 def after_reading(outcome: Changed, reading: Reading) -> tuple[Outcome, Feed | None]:

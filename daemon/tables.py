@@ -233,6 +233,7 @@ class PollRow(SQLModel, table=True):
 
     `url` is the address that is asked, `validated_url` the one whose `etag` and `last_modified` these are (another one
     behind a redirect). `move_…` is what good answers in a row say of another address: which, since when, how many.
+    No feed of `paused_host` is asked before `paused_until`, which that host said when this one was asked.
     """
 
     __tablename__ = "poll"
@@ -250,6 +251,8 @@ class PollRow(SQLModel, table=True):
     move_to_url: str | None = None
     move_since: str | None = None
     move_seen: int = 0
+    paused_host: str | None = None
+    paused_until: str | None = Field(default=None, index=True)
 
 
 class BackfillRow(SQLModel, table=True):

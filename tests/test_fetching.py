@@ -227,17 +227,40 @@ def test_a_bot_wall_is_called_by_its_name(web: WebServer) -> None:
     assert failure.hint == "The site refuses robots: ask it for an exception, or use another feed."
 
 
+@pytest.mark.parametrize(
+    ("headers", "wall"),
+    [
+        ({"cf-mitigated": "challenge"}, "cf-mitigated"),
+        ({"x-amzn-waf-action": "captcha"}, "x-amzn-waf-action"),
+        ({"Server": "ddos-guard"}, "server: ddos-guard"),
+    ],
+)
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_bot_walls_are_known_by_their_headers(web: WebServer, status: int, headers: dict[str, str], wall: str) -> None:
+    failure = failure_of(web.serve("/feed.xml", Answer(status=status, headers=headers)))
+    assert failure.detail.endswith(f"({wall}: the site's bot wall)")
+    assert failure.hint == "The site refuses robots: ask it for an exception, or use another feed."
+
+
+def test_a_missing_page_behind_a_bot_wall_is_a_missing_page(web: WebServer) -> None:
+    failure = failure_of(web.serve("/feed.xml", Answer(status=404, headers={"Server": "ddos-guard"})))
+    assert (failure.detail, failure.hint) == (
+        "404 Not Found",
+        "The feed may have moved: look for its new address on the site.",
+    )
+
+
 # ── when to come back ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_says_when_the_site_may_be_asked_again(web: WebServer, status: int) -> None:
     failure = failure_of(web.serve("/feed.xml", Answer(status=status, headers={"Retry-After": "120"})))
-    assert failure.not_before == NOW + timedelta(seconds=120)
+    assert (failure.pause, failure.pausing_host) == (timedelta(seconds=120), "127.0.0.1")
 
 
 def test_retry_after_means_nothing_beside_other_statuses(web: WebServer) -> None:
-    assert failure_of(web.serve("/feed.xml", Answer(status=404, headers={"Retry-After": "120"}))).not_before is None
+    assert failure_of(web.serve("/feed.xml", Answer(status=404, headers={"Retry-After": "120"}))).pause is None
 
 
 @pytest.mark.parametrize(
@@ -268,6 +291,34 @@ def test_a_retry_after_that_says_nothing_is_none(value: str | None) -> None:
 def test_no_retry_after_can_raise_or_ask_for_more_than_a_week(value: str) -> None:
     moment = retry_after(value, NOW)
     assert moment is None or NOW <= moment <= NOW + LONGEST_RETRY_AFTER
+
+
+def test_a_host_that_wants_a_pause_gets_it_from_all_who_are_sent_there(web: WebServer) -> None:
+    busy = web.serve("/busy", Answer(status=503, headers={"Retry-After": "120"}))
+    other = web.serve("/feed.xml", BODY)
+    web.serve("/away", Answer(status=302, headers={"Location": other}))
+    elsewhere = web.url("/away").replace("127.0.0.1", "localhost")
+
+    async def all_of_them() -> list[Outcome]:
+        async with fetcher() as opened:
+            outcomes = [await opened.fetch(Request("gazette", url), NOW) for url in (busy, other, elsewhere)]
+            opened.pause_hosts({"localhost": timedelta(hours=1)})
+            return [*outcomes, *[await opened.fetch(Request("gazette", url), NOW) for url in (other, elsewhere)]]
+
+    first, same_host, sent_there, after_all, held = asyncio.run(all_of_them())
+    assert isinstance(first, Failed)
+    for one, host, seconds in (
+        (same_host, "127.0.0.1", 120),
+        (sent_there, "127.0.0.1", 120),
+        (held, "localhost", 3600),
+    ):
+        assert isinstance(one, Failed)
+        assert (one.reason, one.pausing_host) == ("paused by its host", None)
+        assert one.detail == f"{host} asked for a pause when another of its feeds was asked"
+        assert one.pause is not None
+        assert timedelta(seconds=seconds - 5) < one.pause <= timedelta(seconds=seconds)
+    assert isinstance(after_all, Changed)
+    assert [asked.path for asked in web.asked] == ["/busy", "/away", "/feed.xml"]
 
 
 # ── redirects ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -681,6 +732,34 @@ def test_a_certificate_of_an_unknown_authority_is_a_failure_of_its_own() -> None
 
 
 @pytest.mark.parametrize(
+    ("host", "ends", "hint"),
+    [
+        ("127.0.0.1", -1, "The site's certificate has expired: tell it, and look at this machine's clock."),
+        ("elsewhere.example", 1, "The certificate is another site's: check the address in feeds.yaml."),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_decides_what_to_do(host: str, ends: int, hint: str) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    today = datetime.now(UTC)
+    authority.issue_cert(
+        host, not_before=today - timedelta(days=9), not_after=today + timedelta(days=ends)
+    ).configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    async def once() -> Outcome:
+        transport = GuardedTransport(allowed=["127.0.0.1"], tls=trusting)
+        limits: dict[str, Any] = {"timeout_seconds": 5, "most_bytes": 1_000_000, "host_pause_seconds": 0}
+        async with server(saying(b""), tls=context) as url, open_fetcher(**limits, transport=transport) as opened:
+            return await opened.fetch(Request("gazette", url.replace("http:", "https:")), NOW)
+
+    outcome = asyncio.run(once())
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.hint) == ("tls", hint)
+
+
+@pytest.mark.parametrize(
     "url", ["", "feed.xml", "file:///etc/hostname", "http://", "http://[::1", "http://\x00/", "http://127.0.0.1:99999/"]
 )
 def test_an_address_that_is_none_is_a_failure(url: str) -> None:
@@ -841,6 +920,5 @@ def test_a_site_that_several_feeds_redirect_to_is_asked_one_at_a_time_too() -> N
 
 
 def test_the_present_is_a_parameter(web: WebServer) -> None:
-    url = web.serve("/feed.xml", Answer(status=429, headers={"Retry-After": "60"}))
-    then = datetime(2001, 1, 1, tzinfo=UTC)
-    assert failure_of(url, now=then).not_before == then + timedelta(minutes=1)
+    url = web.serve("/feed.xml", Answer(status=429, headers={"Retry-After": "Mon, 01 Jan 2001 00:01:00 GMT"}))
+    assert failure_of(url, now=datetime(2001, 1, 1, tzinfo=UTC)).pause == timedelta(minutes=1)

@@ -242,7 +242,70 @@ def test_a_site_that_asks_for_a_pause_gets_it(watch: Watch, web: WebServer) -> N
     assert state_of(watch).next_due == NOW + timedelta(days=1)
 
 
-@pytest.mark.parametrize("body", [PAGE, b"", b"  \n", b"\x00\x01", b'{"version": 1}', b"<rss"])
+BUSY = Answer(status=429, headers={"Retry-After": "7200"})
+
+
+def test_a_host_that_asked_for_a_pause_is_left_alone_by_all_its_feeds_until_it_is_over(
+    watch: Watch, web: WebServer
+) -> None:
+    elsewhere = web.serve("/elsewhere", rss(PAUSE)).replace("127.0.0.1", "localhost")
+    watch = watching_url(watch, web.serve("/busy", BUSY, rss(PAUSE)), web.serve("/feed.xml", rss(PAUSE)), elsewhere)
+    by_feed = {one.feed: one for one in polled(watch)}
+    paused = by_feed["feed-1"].outcome
+    assert isinstance(paused, Failed)
+    assert paused.reason == "paused by its host"
+    assert by_feed["feed-1"].next_due >= NOW + timedelta(seconds=7190)
+    assert health_of(watch, "feed-1").state == "failing"
+    assert isinstance(by_feed["feed-2"].outcome, Changed)
+    assert [asked.path for asked in web.asked if asked.path != "/elsewhere"] == ["/busy"]
+    # Another process, half an hour later: whoever asks by hand is held back, too.
+    move_on(watch, timedelta(minutes=30))
+    assert [type(one.outcome) for one in polled(watch, watch.rules.feeds[1])] == [Failed]
+    move_on(watch, timedelta(minutes=90))
+    assert set(due_ids(watch)) == {"feed-0", "feed-1", "feed-2"}
+    assert {type(one.outcome) for one in polled(watch)} == {Changed, Unchanged}
+    assert {health_of(watch, f"feed-{at}").state for at in range(3)} == {"ok"}
+
+
+def test_a_pause_from_a_time_that_the_clock_was_set_back_from_holds_nobody_up(watch: Watch, web: WebServer) -> None:
+    watch = watching_url(watch, web.serve("/busy", BUSY), web.serve("/feed.xml", rss(PAUSE)))
+    polled(watch, watch.rules.feeds[0])
+    back = replace(watch, clock=Turned(NOW - timedelta(hours=1)))
+    assert isinstance(polled(back, watch.rules.feeds[1])[0].outcome, Changed)
+
+
+def test_feeds_of_one_host_wait_in_nobody_s_way(watch: Watch, web: WebServer) -> None:
+    slow = [web.serve(f"/slow{at}", Answer(status=503, delay_seconds=0.5)) for at in range(3)]
+    quick = [web.serve(f"/quick{at}", Answer(status=503)).replace("127.0.0.1", "localhost") for at in range(4)]
+    watch = watching_url(watch, *slow, *quick)
+    heard: list[str] = []
+    polled(watch, at_once=2, told=lambda one: heard.append(one.feed))
+    assert set(heard[:4]) == {"feed-3", "feed-4", "feed-5", "feed-6"}
+
+
+LOGIN = b"<!doctype html><html><form><input name=p type='password'></form></html>"
+CHALLENGE = b"<html><script src='/cdn-cgi/challenge-platform/x.js'></script></html>"
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (LOGIN, "a login page instead of a feed"),
+        (CHALLENGE, "the page of a bot wall instead of a feed"),
+        (PAGE, "a web page instead of a feed"),
+        (b"", "an empty answer"),
+    ],
+)
+def test_what_came_instead_of_a_feed_is_called_by_its_name(
+    watch: Watch, web: WebServer, body: bytes, what: str
+) -> None:
+    watch = watching_url(watch, web.serve("/feed.xml", body))
+    (one,) = polled(watch)
+    assert isinstance(one.outcome, Failed)
+    assert (one.outcome.reason, one.outcome.detail) == ("not a feed", what)
+
+
+@pytest.mark.parametrize("body", [PAGE, LOGIN, CHALLENGE, b"", b"  \n", b"\x00\x01", b'{"version": 1}', b"<rss"])
 def test_what_is_no_feed_clears_nothing(watch: Watch, web: WebServer, body: bytes) -> None:
     url = web.serve("/feed.xml", Answer(rss(PAUSE), headers={"ETag": '"1"'}), Answer(body, headers={"ETag": '"2"'}))
     watch = watching_url(watch, url)
@@ -410,6 +473,9 @@ def test_never_more_are_fetched_at_once_than_allowed(watch: Watch) -> None:
 
     @dataclass(frozen=True)
     class Counting:
+        def pause_hosts(self, pauses: Any) -> None:
+            assert pauses == {}
+
         async def fetch(self, request: Any, now: datetime) -> Any:
             nonlocal running, most
             running += 1
