@@ -28,6 +28,7 @@ from daemon.events import (
 from daemon.items import Item, titles_by_key
 from daemon.matching import Matcher
 from daemon.moments import doubled
+from daemon.pacing import spread
 from daemon.rules import canonical_json
 
 OLD_AT_FIRST_POLL = timedelta(days=7)
@@ -178,9 +179,7 @@ def next_poll(
 
     Never before `not_before`. Up to a tenth is added by the feed's name, so that feeds drift apart and stay there.
     """
-    pause = doubled(interval, failures - 1, max(longest, interval))
-    spread = int.from_bytes(hashlib.sha256(feed.encode()).digest()[:4], "big") / 2**32
-    due = now + pause * (1 + spread / 10)
+    due = now + spread(feed, doubled(interval, failures - 1, max(longest, interval)))
     return max(due, not_before) if not_before else due
 
 

@@ -22,7 +22,7 @@ import httpx
 from daemon import __version__
 from daemon.guard import AddressRefused
 from daemon.inflating import TooLarge, read_body
-from daemon.outcomes import Answered, http_failure
+from daemon.outcomes import Answered, fresh_for, http_failure
 from daemon.outcomes import Changed as Changed
 from daemon.outcomes import Failed as Failed
 from daemon.outcomes import Gone as Gone
@@ -204,11 +204,12 @@ class Fetcher:
 
     async def _outcome(self, url: str, request: Request, response: httpx.Response, now: datetime) -> Outcome:
         etag, last_modified = _validator(response, b"etag"), _validator(response, b"last-modified")
+        answered = Answered(fresh=fresh_for(response.headers, now))
         if response.status_code == 304:
             if not _conditions(url, request):
                 hint = "Check the address in feeds.yaml; tell the site, if it is right."
                 return Failed("broken answer", "304 (not modified) to a question without a condition", hint)
-            return Unchanged(etag or request.etag, last_modified or request.last_modified)
+            return Unchanged(etag or request.etag, last_modified or request.last_modified, answered)
         if response.status_code == 410:
             return Gone(str(response.url))
         if response.status_code != 200:
@@ -217,8 +218,8 @@ class Fetcher:
         body = await read_body(response.aiter_raw(), encoding, request.most_bytes or self.most_bytes)
         sha256 = hashlib.sha256(body).hexdigest()
         if sha256 == request.body_sha256:
-            return Unchanged(etag, last_modified)
-        return Changed(body, sha256, etag, last_modified, response.charset_encoding)
+            return Unchanged(etag, last_modified, answered)
+        return Changed(body, sha256, etag, last_modified, response.charset_encoding, answered)
 
 
 def host_of(url: str) -> str:
@@ -236,7 +237,9 @@ def _left_alone(host: str, seconds: float) -> Failed:
 
 
 def _with_way(outcome: Outcome, url: str, moved_to: str | None) -> Outcome:
-    return replace(outcome, answered=Answered(url, moved_to)) if isinstance(outcome, Changed | Unchanged) else outcome
+    if not isinstance(outcome, Changed | Unchanged):
+        return outcome
+    return replace(outcome, answered=replace(outcome.answered, url=url, moved_to=moved_to))
 
 
 @asynccontextmanager

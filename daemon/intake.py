@@ -28,6 +28,7 @@ from daemon.fetching import LONGEST_HOST_PAUSE
 from daemon.items import Feed
 from daemon.knowledge import PollState
 from daemon.outcomes import Changed, Failed, Gone, Outcome, Unchanged
+from daemon.pacing import Bounds, Seen, interval, not_skipped, rate_after
 from daemon.projections import record
 from daemon.rules import FeedRule
 from daemon.watch import Watch
@@ -94,7 +95,7 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | Non
             decision = after_change(known, items, known_items, watch.matcher, now)
         else:
             decision = AfterChange(_events_without_document(known, outcome), known.window)
-        state = _next_state(before, feed, outcome, decision.window, now)
+        state = _next_state(before, feed, outcome, document, decision.window, now)
         moved = after_moved(known, decision.events, before.url, state.move, now)
         if moved and state.move:
             state = replace(state, url=state.move.to_url, move=None)
@@ -127,29 +128,43 @@ def _events_without_document(known: KnownFeed, outcome: Unchanged | Gone | Faile
 
 
 def _next_state(
-    before: PollState, feed: FeedRule, outcome: Outcome, window: frozenset[str], now: datetime
+    before: PollState, feed: FeedRule, outcome: Outcome, document: Feed | None, window: frozenset[str], now: datetime
 ) -> PollState:
-    """The poll cache after an outcome. A failure keeps all that a next conditional request needs."""
-    failures = before.failures + 1 if isinstance(outcome, Failed | Gone) else 0
+    """The poll cache after an outcome."""
+    bounds = Bounds(timedelta(seconds=feed.interval_seconds), timedelta(seconds=feed.longest_seconds))
+    before = replace(before, polled_at=now, paused_host=None, paused_until=None)
+    if not isinstance(outcome, Changed | Unchanged):
+        return _after_trouble(before, bounds, outcome, now)
+    state = replace(
+        before,
+        etag=outcome.etag,
+        last_modified=outcome.last_modified,
+        validated_url=outcome.answered.url or before.url,
+        body_sha256=outcome.body_sha256 if isinstance(outcome, Changed) else before.body_sha256,
+        window=window,
+        succeeded_at=now,
+        failures=0,
+        move=next_move(before.move, outcome.answered.moved_to, now),
+        asks=document.asks if document else before.asks,
+    )
+    seen = Seen.between(before.window, window, now - before.succeeded_at if before.succeeded_at else None)
+    rate = rate_after(before.items_an_hour, seen, bounds)
+    pause = interval(bounds, rate, seen, state.asks, outcome.answered.fresh)
+    due = not_skipped(next_poll(feed.id, pause, 0, now), state.asks, now + bounds.longest)
+    return replace(state, items_an_hour=rate, interval=pause, next_due=due)
+
+
+def _after_trouble(before: PollState, bounds: Bounds, outcome: Failed | Gone, now: datetime) -> PollState:
+    """It keeps all that a next conditional request needs, and how fast the feed was."""
+    failures = before.failures + 1
     failure = outcome if isinstance(outcome, Failed) else None
     # From now on, and not from when the question was put: it may have waited long for its host's turn.
     not_before = now + failure.pause if failure and failure.pause else None
     longest = LONGEST_PAUSE_OFFLINE if failure and failure.offline else LONGEST_PAUSE
-    due = next_poll(feed.id, timedelta(seconds=feed.interval_seconds), failures, now, not_before, longest)
-    state = replace(before, polled_at=now, next_due=due, failures=failures, paused_host=None, paused_until=None)
+    pause = bounds.within(before.interval or bounds.shortest)
+    due = next_poll(before.feed, pause, failures, now, not_before, longest)
+    state = replace(before, next_due=due, failures=failures)
     if failure and failure.pausing_host and failure.pause:
         until = now + min(failure.pause, LONGEST_HOST_PAUSE)
         return replace(state, paused_host=failure.pausing_host, paused_until=until)
-    if not isinstance(outcome, Changed | Unchanged):
-        return state
-    state = replace(
-        state,
-        etag=outcome.etag,
-        last_modified=outcome.last_modified,
-        validated_url=outcome.answered.url or before.url,
-        succeeded_at=now,
-        move=next_move(before.move, outcome.answered.moved_to, now),
-    )
-    if isinstance(outcome, Changed):
-        return replace(state, body_sha256=outcome.body_sha256, window=window)
     return state

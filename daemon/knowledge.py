@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from daemon.decisions import KnownFeed, KnownItem, Move
@@ -20,6 +21,7 @@ from daemon.eventlog import read_streams, version_of
 from daemon.events import ItemRedacted, evidence_from
 from daemon.items import Item
 from daemon.moments import moment_or_none, parse_timestamp, timestamp, timestamp_or_none
+from daemon.pacing import NOTHING_ASKED, Asks
 from daemon.rematching import MatchMade, StoredItem
 from daemon.rules import FeedRule
 from daemon.tables import BackfillRow, FeedRow, ItemRow, MatchRow, PollRow, RevisionRow, table_of
@@ -28,6 +30,7 @@ _item, _revision, _match, _feed = map(table_of, (ItemRow, RevisionRow, MatchRow,
 _poll, _backfill = map(table_of, (PollRow, BackfillRow))
 _CHUNK = 400
 """Values in one IN (…): SQLite takes 32,766 parameters, and older ones 999."""
+_ASKS = TypeAdapter(Asks)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class PollState:
     move: Move | None = None
     paused_host: str | None = None
     paused_until: datetime | None = None
+    interval: timedelta | None = None
+    items_an_hour: float | None = None
+    asks: Asks = NOTHING_ASKED
 
 
 # ── the poll cache ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,6 +105,9 @@ def keep_poll_state(connection: Connection, state: PollState, url: str) -> None:
         "move_seen": state.move.seen if state.move else 0,
         "paused_host": state.paused_host,
         "paused_until": timestamp_or_none(state.paused_until),
+        "interval_seconds": int(state.interval.total_seconds()) if state.interval else None,
+        "items_an_hour": state.items_an_hour,
+        "asks": _ASKS.dump_json(state.asks).decode(),
     }
     connection.execute(delete(_poll).where(_poll.c.feed == state.feed))
     connection.execute(insert(_poll).values(feed=state.feed, **values))
@@ -120,6 +129,9 @@ def _poll_state(row: Row[Any]) -> PollState:
         move=Move(row.move_to_url, parse_timestamp(row.move_since), row.move_seen) if row.move_to_url else None,
         paused_host=row.paused_host,
         paused_until=moment_or_none(row.paused_until),
+        interval=timedelta(seconds=row.interval_seconds) if row.interval_seconds else None,
+        items_an_hour=row.items_an_hour,
+        asks=_ASKS.validate_json(row.asks),
     )
 
 

@@ -4,13 +4,16 @@ is mended, and when to come back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 LONGEST_RETRY_AFTER = timedelta(days=7)
+LONGEST_FRESH = timedelta(days=365)
+"""RFC 9111 has no limit; what is longer can only mean "for ever"."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,13 @@ class Answered:
     """How a good answer came.
 
     `url` is the address that gave it: its validators are that address's and nobody else's. `moved_to` is where
-    permanent redirects alone (301, 308) led, if the feed may move there.
+    permanent redirects alone (301, 308) led, if the feed may move there. `fresh` is for how long it says that it stays
+    as it is.
     """
 
     url: str = ""
     moved_to: str | None = None
+    fresh: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -108,14 +113,41 @@ def _wall(headers: Mapping[str, str]) -> str | None:
 
 def retry_after(value: str | None, now: datetime) -> datetime | None:
     """The moment that a Retry-After header (seconds or a date) asks to wait for, at most a week ahead."""
-    if value is None:
-        return None
+    seconds = _seconds(value)
+    moment = now + timedelta(seconds=seconds) if seconds is not None else _http_date(value)
+    return min(max(moment, now), now + LONGEST_RETRY_AFTER) if moment else None
+
+
+def fresh_for(headers: Mapping[str, str], now: datetime) -> timedelta:
+    """For how long an answer says that it stays as it is: Cache-Control's max-age, else Expires (RFC 9111, 4.2.1)."""
+    directives = dict(_directives(headers.get("cache-control", "")))
+    if directives.keys() & {"no-cache", "no-store"}:
+        return timedelta(0)
+    if (max_age := _seconds(directives.get("max-age"))) is not None:
+        # A cache on the way has held it for a part of that already.
+        return timedelta(seconds=max(max_age - (_seconds(headers.get("age")) or 0), 0))
+    expires = _http_date(headers.get("expires"))
+    if expires is None:
+        return timedelta(0)
+    # By the server's own clock, where it tells it.
+    return min(max(expires - (_http_date(headers.get("date")) or now), timedelta(0)), LONGEST_FRESH)
+
+
+def _directives(value: str) -> Iterator[tuple[str, str]]:
+    for part in value.split(","):
+        name, _, argument = part.partition("=")
+        yield name.strip().lower(), argument.strip().strip('"')
+
+
+def _seconds(text: str | None) -> int | None:
+    text = (text or "").strip()
+    longest = int(LONGEST_FRESH.total_seconds())
+    return min(int(text), longest) if re.fullmatch(r"[0-9]{1,30}", text) else None
+
+
+def _http_date(value: str | None) -> datetime | None:
     try:
-        if value.strip().isdigit():
-            moment = now + timedelta(seconds=min(int(value), int(LONGEST_RETRY_AFTER.total_seconds())))
-        else:
-            moment = parsedate_to_datetime(value)
-            moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        moment = parsedate_to_datetime(value or "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError, TypeError):
         return None
-    return min(max(moment, now), now + LONGEST_RETRY_AFTER)

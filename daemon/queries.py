@@ -324,13 +324,15 @@ class FeedHealth:
     polled_at: datetime | None
     succeeded_at: datetime | None
     next_due: datetime | None
+    interval_seconds: int | None
     failures: int
 
 
 def feed_health(connection: Connection) -> list[FeedHealth]:
     """Every feed that is to be polled, by id. A feed that was read once is `ok` until it fails."""
+    cached = (_poll.c.polled_at, _poll.c.succeeded_at, _poll.c.next_due, _poll.c.failures, _poll.c.interval_seconds)
     query = (
-        select(_feed, _poll.c.polled_at, _poll.c.succeeded_at, _poll.c.next_due, _poll.c.failures)
+        select(_feed, *cached)
         .outerjoin(_poll, and_(_poll.c.feed == _feed.c.id, _poll.c.url == _feed.c.asked_url))
         .where(_feed.c.enabled)
         .order_by(_feed.c.id)
@@ -353,6 +355,7 @@ def feed_health(connection: Connection) -> list[FeedHealth]:
             polled_at=moment_or_none(row.polled_at),
             succeeded_at=moment_or_none(row.succeeded_at),
             next_due=moment_or_none(row.next_due),
+            interval_seconds=row.interval_seconds,
             failures=row.failures or 0,
         )
         for row in connection.execute(query)

@@ -233,7 +233,9 @@ class PollRow(SQLModel, table=True):
 
     `url` is the address that is asked, `validated_url` the one whose `etag` and `last_modified` these are (another one
     behind a redirect). `move_…` is what good answers in a row say of another address: which, since when, how many.
-    No feed of `paused_host` is asked before `paused_until`, which that host said when this one was asked.
+    `interval_seconds` is the pause that was decided last, by `items_an_hour`, how many new ones the feed brings when it
+    is busy, and by `asks`, what its document says of pauses, as JSON. No feed of `paused_host` is asked before
+    `paused_until`, which that host said when this one was asked.
     """
 
     __tablename__ = "poll"
@@ -253,6 +255,9 @@ class PollRow(SQLModel, table=True):
     move_seen: int = 0
     paused_host: str | None = None
     paused_until: str | None = Field(default=None, index=True)
+    interval_seconds: int | None = None
+    items_an_hour: float | None = None
+    asks: str = "{}"
 
 
 class BackfillRow(SQLModel, table=True):

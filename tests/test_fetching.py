@@ -25,7 +25,17 @@ from hypothesis import strategies as st
 from daemon import __version__
 from daemon.fetching import Fetcher, Request, open_fetcher
 from daemon.guard import GuardedTransport
-from daemon.outcomes import LONGEST_RETRY_AFTER, Answered, Changed, Failed, Gone, Outcome, Unchanged, retry_after
+from daemon.outcomes import (
+    LONGEST_RETRY_AFTER,
+    Answered,
+    Changed,
+    Failed,
+    Gone,
+    Outcome,
+    Unchanged,
+    fresh_for,
+    retry_after,
+)
 from tests.support import NOW, Answer, WebServer, fetcher, item, rss
 
 BODY = rss(item("Talks on the strait go on"))
@@ -922,3 +932,38 @@ def test_a_site_that_several_feeds_redirect_to_is_asked_one_at_a_time_too() -> N
 def test_the_present_is_a_parameter(web: WebServer) -> None:
     url = web.serve("/feed.xml", Answer(status=429, headers={"Retry-After": "Mon, 01 Jan 2001 00:01:00 GMT"}))
     assert failure_of(url, now=datetime(2001, 1, 1, tzinfo=UTC)).pause == timedelta(minutes=1)
+
+
+# ── for how long an answer holds ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0),
+        ({"cache-control": "max-age=600"}, 600),
+        ({"cache-control": 'public, Max-Age="600"'}, 600),
+        ({"cache-control": "max-age=600", "age": "100"}, 500),
+        ({"cache-control": "max-age=600", "age": "1000"}, 0),
+        ({"cache-control": "max-age=600, no-cache"}, 0),
+        ({"cache-control": "no-store"}, 0),
+        ({"cache-control": "max-age=soon"}, 0),
+        ({"cache-control": "max-age=" + "9" * 25}, 365 * 86_400),
+        ({"expires": "Wed, 19 Mar 2025 12:10:00 GMT"}, 600),
+        ({"expires": "Wed, 19 Mar 2025 12:10:00 GMT", "date": "Wed, 19 Mar 2025 12:05:00 GMT"}, 300),
+        ({"expires": "Wed, 19 Mar 2025 11:00:00 GMT"}, 0),
+        ({"expires": "0"}, 0),
+        ({"expires": "Wed, 19 Mar 2125 11:00:00 GMT"}, 365 * 86_400),
+        ({"expires": "Wed, 19 Mar 2025 12:10:00 GMT", "cache-control": "max-age=5"}, 5),
+    ],
+)
+def test_an_answer_says_for_how_long_it_stays_as_it_is(headers: dict[str, str], seconds: int) -> None:
+    assert fresh_for(headers, NOW) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("status", [200, 304])
+def test_for_how_long_an_answer_holds_comes_with_it(web: WebServer, status: int) -> None:
+    answer = Answer(BODY, status, {"Cache-Control": "max-age=600"})
+    outcome = outcome_of(web.serve("/feed.xml", answer), etag='"1"')
+    assert isinstance(outcome, Changed | Unchanged)
+    assert outcome.answered.fresh == timedelta(minutes=10)

@@ -56,7 +56,7 @@ terms items
 inflection
 commonwords english slavic stems
 words events
-duetimes payloads
+duetimes payloads pacing
 coverage rules notices outcomes
 moments links copies headers
 claims

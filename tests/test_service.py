@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from daemon.eventlog import EventLog, head_of, read
 from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
 from daemon.items import Item
 from daemon.knowledge import PollState
-from daemon.outcomes import Changed, Failed, Gone, Unchanged
+from daemon.outcomes import Answered, Changed, Failed, Gone, Unchanged
 from daemon.parsing import Limits, Parser, open_parser
 from daemon.projections import record
 from daemon.rules import FeedRule
@@ -352,6 +352,85 @@ def test_one_feed_that_fails_spoils_no_other(watch: Watch, web: WebServer) -> No
         "feed-2": Changed,
         "feed-3": Failed,
     }
+
+
+# ── how often ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pause_of(watch: Watch, rule: FeedRule, outcome: Any) -> timedelta:
+    """The pause that is decided upon an outcome; the clock moves on to its end."""
+    pause = take_in(watch, rule, outcome).next_due - watch.clock.now()
+    move_on(watch, pause)
+    return pause
+
+
+@pytest.fixture
+def paced(tmp_path: Path) -> Iterator[Watch]:
+    """A watch over a feed that is asked between every five minutes and every six hours."""
+    with watching(tmp_path, rules(feed(interval_seconds=300, longest_interval_seconds=21_600))) as one:
+        record_rules(one)
+        yield one
+
+
+def stories(start: int, end: int) -> list[Item]:
+    return [item(f"Story {at}") for at in range(start, end)]
+
+
+def test_a_feed_is_asked_the_more_seldom_the_less_it_brings(paced: Watch) -> None:
+    one = paced.rules.feeds[0]
+    pauses = [pause_of(paced, one, changed(*stories(0, 30), sha256="1"))]
+    pauses += [pause_of(paced, one, Unchanged(None, None)) for _ in range(3)]
+    assert timedelta(minutes=5) <= pauses[0] <= timedelta(minutes=5.5)
+    assert pauses[0] < pauses[1] < pauses[2]
+    assert timedelta(hours=6) <= pauses[3] <= timedelta(hours=6.6)
+    assert pause_of(paced, one, changed(*stories(20, 50), sha256="2")) < timedelta(hours=5)
+    assert state_of(paced, "gazette").interval is not None
+    assert health_of(paced, "gazette").interval_seconds > 3600
+
+
+def test_after_a_gap_a_feed_is_asked_as_often_as_it_may_be(paced: Watch) -> None:
+    one = paced.rules.feeds[0]
+    for outcome in (changed(*stories(0, 30), sha256="1"), *[Unchanged(None, None)] * 3):
+        pause_of(paced, one, outcome)
+    last = state_of(paced, "gazette").succeeded_at
+    gap = take_in(paced, one, changed(*stories(50, 80), sha256="2"))
+    (event,) = [told.event for told in gap.recorded if told.event.kind == "gap_suspected"]
+    assert (event.after, event.before) == (last, paced.clock.now())
+    assert gap.next_due - paced.clock.now() <= timedelta(minutes=5.5)
+
+
+def test_a_failing_feed_keeps_the_pause_that_it_had(paced: Watch) -> None:
+    one = paced.rules.feeds[0]
+    for outcome in (changed(*stories(0, 30), sha256="1"), *[Unchanged(None, None)] * 3):
+        pause_of(paced, one, outcome)
+    before = state_of(paced, "gazette")
+    assert pause_of(paced, one, DOWN) >= timedelta(hours=6)
+    kept = state_of(paced, "gazette")
+    assert (kept.interval, kept.items_an_hour) == (before.interval, before.items_an_hour)
+
+
+def test_what_a_site_says_of_pauses_is_heeded_also_where_nothing_changed(paced: Watch) -> None:
+    one = paced.rules.feeds[0]
+    fresh = Answered(fresh=timedelta(hours=2))
+    pause_of(paced, one, replace(changed(*stories(0, 30), sha256="1"), answered=fresh))
+    for outcome in (replace(changed(*stories(25, 55), sha256="2"), answered=fresh), Unchanged(None, None, fresh)):
+        assert timedelta(hours=2) <= pause_of(paced, one, outcome) <= timedelta(hours=2.2)
+
+
+def test_what_a_document_asks_for_is_known_until_it_says_otherwise(paced: Watch) -> None:
+    one = paced.rules.feeds[0]
+    asking = rss(*stories(0, 30)).replace(b"<title>", b"<skipHours><hour>13</hour></skipHours><title>", 1)
+    take_in(paced, one, Changed(asking, "1", None, None, None))
+    for hours in (0.9, 0.8):
+        move_on(paced, timedelta(hours=hours))
+        take_in(paced, one, Unchanged(None, None))
+        assert state_of(paced, "gazette").asks.skip_hours == (13,)
+    assert paced.clock.now() == NOW.replace(hour=13, minute=42)
+    due = state_of(paced, "gazette").next_due
+    assert due is not None
+    assert due.hour != 13
+    take_in(paced, one, changed(*stories(0, 30), sha256="2"))
+    assert state_of(paced, "gazette").asks.skip_hours == ()
 
 
 # ── feeds that move ──────────────────────────────────────────────────────────────────────────────────────────────
