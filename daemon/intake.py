@@ -44,13 +44,13 @@ MOST_TRIES = 10
 class Polled:
     """What one poll of one feed came to: its outcome, and how much was recorded.
 
-    `recorded` are the events themselves. Whoever is told of a poll sees them; a round that is over holds them no more,
-    because they hold the text of every item.
+    A feed that is gone is due no more. `recorded` are the events themselves. Whoever is told of a poll sees them; a
+    round that is over holds them no more, because they hold the text of every item.
     """
 
     feed: str
     outcome: Outcome
-    next_due: datetime
+    next_due: datetime | None
     events: int = 0
     new_items: int = 0
     revised_items: int = 0
@@ -58,7 +58,7 @@ class Polled:
     recorded: Sequence[Recorded] = ()
 
     @classmethod
-    def of(cls, feed: str, outcome: Outcome, next_due: datetime, recorded: Sequence[Recorded]) -> Polled:
+    def of(cls, feed: str, outcome: Outcome, next_due: datetime | None, recorded: Sequence[Recorded]) -> Polled:
         """What was recorded, counted."""
         kinds = Counter(one.event.kind for one in recorded)
         claims = tuple(one.event.claim for one in recorded if one.event.kind == ClaimMatched.kind)
@@ -106,7 +106,6 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | Non
         except StreamConflict as conflict:
             logger.info("action=decide_again feed=%s: %s", feed.id, conflict)
             continue
-        assert state.next_due is not None
         return Polled.of(feed.id, outcome, state.next_due, recorded)
     raise ClaimwatchError(
         f"what the log holds of the feed {feed.id} does not fit its tables",
@@ -154,17 +153,18 @@ def _next_state(
     return replace(state, items_an_hour=rate, interval=pause, next_due=due)
 
 
-def _after_trouble(before: PollState, bounds: Bounds, outcome: Failed | Gone, now: datetime) -> PollState:
+def _after_trouble(before: PollState, bounds: Bounds, failure: Failed | Gone, now: datetime) -> PollState:
     """It keeps all that a next conditional request needs, and how fast the feed was."""
     failures = before.failures + 1
-    failure = outcome if isinstance(outcome, Failed) else None
+    if isinstance(failure, Gone):
+        return replace(before, next_due=None, failures=failures)
     # From now on, and not from when the question was put: it may have waited long for its host's turn.
-    not_before = now + failure.pause if failure and failure.pause else None
-    longest = LONGEST_PAUSE_OFFLINE if failure and failure.offline else LONGEST_PAUSE
+    not_before = now + failure.pause if failure.pause else None
+    longest = LONGEST_PAUSE_OFFLINE if failure.offline else LONGEST_PAUSE
     pause = bounds.within(before.interval or bounds.shortest)
     due = next_poll(before.feed, pause, failures, now, not_before, longest)
     state = replace(before, next_due=due, failures=failures)
-    if failure and failure.pausing_host and failure.pause:
+    if failure.pausing_host and failure.pause:
         until = now + min(failure.pause, LONGEST_HOST_PAUSE)
         return replace(state, paused_host=failure.pausing_host, paused_until=until)
     return state

@@ -10,11 +10,11 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from daemon.decisions import KnownFeed, KnownItem, Move
 from daemon.eventlog import read_streams, version_of
@@ -31,6 +31,8 @@ _poll, _backfill = map(table_of, (PollRow, BackfillRow))
 _CHUNK = 400
 """Values in one IN (…): SQLite takes 32,766 parameters, and older ones 999."""
 _ASKS = TypeAdapter(Asks)
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+"""The due time of a feed that was never asked where it is now: past, whatever the clock says."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,44 @@ def poll_state(connection: Connection, feed: FeedRule) -> PollState:
     return _poll_state(known) if known else PollState(feed.id, url)
 
 
+def enrol(connection: Connection, feeds: Iterable[FeedRule]) -> None:
+    """Gives each of these feeds, which are to be polled, its line of the poll cache: one that is new, is back, or is at
+    another address is due at once. All others rest, and who is gone does."""
+    columns = (_feed.c.id, _feed.c.url, _feed.c.asked_url, _feed.c.state)
+    standing = {row.id: row for row in connection.execute(select(*columns))}
+    lines = {row.feed: row for row in connection.execute(select(_poll.c.feed, _poll.c.url, _poll.c.next_due))}
+    fresh: list[PollState] = []
+    back: list[str] = []
+    for feed in feeds:
+        known = standing.get(feed.id)
+        here = known if known and known.url == feed.url else None
+        if here and here.state == "gone":
+            continue
+        line, url = lines.pop(feed.id, None), here.asked_url if here else feed.url
+        if line is None or line.url != url:
+            fresh.append(PollState(feed.id, url, next_due=AT_ONCE))
+        elif line.next_due is None:
+            back.append(feed.id)
+    for chunk in _chunks(state.feed for state in fresh):
+        connection.execute(delete(_poll).where(_poll.c.feed.in_(chunk)))
+    if fresh:
+        connection.execute(insert(_poll), list(map(_poll_row, fresh)))
+    resting = [id for id, line in lines.items() if line.next_due]
+    for ids, due in ((back, timestamp(AT_ONCE)), (resting, None)):
+        for chunk in _chunks(ids):
+            connection.execute(update(_poll).where(_poll.c.feed.in_(chunk)).values(next_due=due))
+
+
+def due_feeds(connection: Connection, now: datetime) -> list[str]:
+    """The feeds whose time has come, the longest due first. Asked every few seconds, of indexes alone."""
+    due = select(_poll.c.feed).where(_poll.c.next_due <= timestamp(now)).order_by(_poll.c.next_due)
+    # A poll in the future means that the clock was set back: its due time means nothing now. Sorted here, because
+    # SQLite would rather go through all feeds in order.
+    ahead = select(_poll.c.feed, _poll.c.next_due).where(_poll.c.polled_at > timestamp(now))
+    turned = sorted(row.feed for row in connection.execute(ahead) if row.next_due)
+    return list(dict.fromkeys([*connection.scalars(due), *turned]))
+
+
 def paused_hosts(connection: Connection, now: datetime) -> dict[str, timedelta]:
     """The hosts that asked to be left alone, and for how long still."""
     paused = select(_poll.c.paused_host, func.max(_poll.c.paused_until)).where(
@@ -89,7 +129,13 @@ def keep_poll_state(connection: Connection, state: PollState, url: str) -> None:
     if now_there not in (None, url):
         # It was changed while an answer from the old one was under way: the new one is to be asked at once.
         return
-    values = {
+    connection.execute(delete(_poll).where(_poll.c.feed == state.feed))
+    connection.execute(insert(_poll), [_poll_row(state)])
+
+
+def _poll_row(state: PollState) -> dict[str, Any]:
+    return {
+        "feed": state.feed,
         "url": state.url,
         "etag": state.etag,
         "last_modified": state.last_modified,
@@ -109,8 +155,6 @@ def keep_poll_state(connection: Connection, state: PollState, url: str) -> None:
         "items_an_hour": state.items_an_hour,
         "asks": _ASKS.dump_json(state.asks).decode(),
     }
-    connection.execute(delete(_poll).where(_poll.c.feed == state.feed))
-    connection.execute(insert(_poll).values(feed=state.feed, **values))
 
 
 def _poll_state(row: Row[Any]) -> PollState:

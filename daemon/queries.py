@@ -354,7 +354,8 @@ def feed_health(connection: Connection) -> list[FeedHealth]:
             last_gap=moment_or_none(row.last_gap),
             polled_at=moment_or_none(row.polled_at),
             succeeded_at=moment_or_none(row.succeeded_at),
-            next_due=moment_or_none(row.next_due),
+            # One that was never polled is due at once, whenever that is.
+            next_due=moment_or_none(row.next_due) if row.polled_at else None,
             interval_seconds=row.interval_seconds,
             failures=row.failures or 0,
         )

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, ParamSpec, TypeAlias, TypeVar
 
 from daemon import knowledge, queries
+from daemon.databases import Connection
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.events import NewEvent, Recorded, RulesChanged
 from daemon.fetching import Changed, Fetcher, Request, host_of
@@ -46,38 +46,38 @@ MOST_ITEMS = 5_000
 
 
 def record_rules(watch: Watch) -> Recorded | None:
-    """Appends `rules_changed` if the log does not know these rules yet, with the claims that a backfill is to match."""
+    """Appends `rules_changed` if the log does not know these rules yet, with the claims that a backfill is to match.
+
+    Each feed that is to be polled has its line of the poll cache from then on.
+    """
     with watch.log.transaction(watch.clock.now()) as transaction:
-        known = queries.recorded_rules(transaction.connection)
-        if known and known.sha256 == watch.rules.sha256:
-            return None
-        waiting = queries.waiting_backfill(transaction.connection)
-        left = waiting.event.rematch if waiting else ()
-        rematch = claims_to_rematch(known.rules if known else None, left, watch.rules)
-        changed = RulesChanged(watch.rules.sha256, watch.rules, rematch)
-        return record(transaction, [NewEvent("watch", changed)])[0]
+        changed = _rules_changed(watch, transaction.connection)
+        recorded = record(transaction, [NewEvent("watch", changed)])[0] if changed else None
+        knowledge.enrol(transaction.connection, watch.rules.polled_feeds)
+        return recorded
+
+
+def enrol_feeds(watch: Watch) -> None:
+    """Makes what is due ready to be asked for, where the rules are not to be recorded yet."""
+    with watch.log.transaction(watch.clock.now()) as transaction:
+        knowledge.enrol(transaction.connection, watch.rules.polled_feeds)
+
+
+def _rules_changed(watch: Watch, connection: Connection) -> RulesChanged | None:
+    known = queries.recorded_rules(connection)
+    if known and known.sha256 == watch.rules.sha256:
+        return None
+    waiting = queries.waiting_backfill(connection)
+    left = waiting.event.rematch if waiting else ()
+    rematch = claims_to_rematch(known.rules if known else None, left, watch.rules)
+    return RulesChanged(watch.rules.sha256, watch.rules, rematch)
 
 
 def due_feeds(watch: Watch) -> list[FeedRule]:
-    """The feeds whose time has come, the longest due first; one that was never polled is due at once."""
-    now = watch.clock.now()
+    """The feeds whose time has come, the longest due first; of the rules that were recorded last."""
     with watch.log.reading() as connection:
-        polls = knowledge.poll_states(connection)
-        health = {one.id: one for one in queries.feed_health(connection)}
-    due: list[tuple[datetime, FeedRule]] = []
-    for feed in watch.rules.polled_feeds:
-        known = health.get(feed.id)
-        asked_url = known.asked_url if known and known.url == feed.url else feed.url
-        if known is None or known.state != "gone":
-            due.append((_due_time(asked_url, polls.get(feed.id), now), feed))
-    return [feed for moment, feed in sorted(due, key=lambda pair: pair[0]) if moment <= now]
-
-
-def _due_time(url: str, poll: PollState | None, now: datetime) -> datetime:
-    if poll is None or poll.url != url or poll.next_due is None:
-        return datetime.min.replace(tzinfo=UTC)
-    # A poll in the future means that the clock was set back: its due time means nothing now.
-    return now if poll.polled_at and poll.polled_at > now else poll.next_due
+        due = knowledge.due_feeds(connection, watch.clock.now())
+    return [watch.polled_feeds[id] for id in due if id in watch.polled_feeds]
 
 
 async def poll(

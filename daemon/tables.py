@@ -231,6 +231,7 @@ class ToldTroubleRow(SQLModel, table=True):
 class PollRow(SQLModel, table=True):
     """The poll cache: what the next conditional request and the next due time go by. Not rebuilt from the log.
 
+    Each feed that is to be polled has a line, also before its first poll; one that rests has no `next_due`.
     `url` is the address that is asked, `validated_url` the one whose `etag` and `last_modified` these are (another one
     behind a redirect). `move_…` is what good answers in a row say of another address: which, since when, how many.
     `interval_seconds` is the pause that was decided last, by `items_an_hour`, how many new ones the feed brings when it
@@ -246,7 +247,7 @@ class PollRow(SQLModel, table=True):
     validated_url: str | None = None
     body_sha256: str | None = None
     window: str = "[]"
-    polled_at: str | None = None
+    polled_at: str | None = Field(default=None, index=True)
     succeeded_at: str | None = None
     next_due: str | None = Field(default=None, index=True)
     failures: int = 0

@@ -10,7 +10,7 @@ from typing import Protocol
 from daemon.eventlog import EventLog
 from daemon.lexicon import forms_of
 from daemon.matching import Matcher, compile_rules
-from daemon.rules import Rules
+from daemon.rules import FeedRule, Rules
 
 
 class Clock(Protocol):
@@ -40,6 +40,11 @@ class Watch:
     def over(cls, log: EventLog, rules: Rules, clock: Clock | None = None, before: Matcher | None = None) -> Watch:
         """The watch of `rules` over `log`."""
         return cls(log, rules, clock or SystemClock(), before)
+
+    @cached_property
+    def polled_feeds(self) -> dict[str, FeedRule]:
+        """The feeds that are to be polled, by id."""
+        return {feed.id: feed for feed in self.rules.polled_feeds}
 
     @cached_property
     def matcher(self) -> Matcher:

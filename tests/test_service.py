@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
+from sqlalchemy.event import listen, remove
 
 from daemon import knowledge, queries
 from daemon.chain import verify_chain
@@ -25,7 +27,7 @@ from daemon.outcomes import Answered, Changed, Failed, Gone, Unchanged
 from daemon.parsing import Limits, Parser, open_parser
 from daemon.projections import record
 from daemon.rules import FeedRule
-from daemon.service import MOST_ITEMS, Polled, SystemClock, Watch, due_feeds, poll, record_rules
+from daemon.service import MOST_ITEMS, Polled, SystemClock, Watch, due_feeds, enrol_feeds, poll, record_rules
 from tests.support import (
     NOW,
     Answer,
@@ -80,6 +82,11 @@ def watching_url(watch: Watch, *urls: str) -> Watch:
 
 def kinds(recorded: Any) -> list[str]:
     return [one.event.kind for one in recorded]
+
+
+def due_of(polled: Polled) -> datetime:
+    assert polled.next_due is not None
+    return polled.next_due
 
 
 def state_of(watch: Watch, feed_id: str = "feed-0") -> PollState:
@@ -138,7 +145,7 @@ def test_a_poll_keeps_what_the_next_question_goes_by(watch: Watch, web: WebServe
     assert (state.polled_at, state.succeeded_at, state.failures) == (NOW, NOW, 0)
     assert state.window == {one.recorded[0].id}
     assert state.next_due == one.next_due
-    assert NOW + timedelta(minutes=15) <= one.next_due <= NOW + timedelta(minutes=16.5)
+    assert NOW + timedelta(minutes=15) <= due_of(one) <= NOW + timedelta(minutes=16.5)
     before = head(watch.log)
     move_on(watch, timedelta(hours=1))
     (again,) = polled(watch)
@@ -186,7 +193,7 @@ def test_the_log_stands_in_one_transaction_with_the_poll_cache(begun: Watch) -> 
     finally:
         log.close()
     with begun.log.reading() as connection:
-        assert knowledge.poll_states(connection) == {}
+        assert {one.polled_at for one in knowledge.poll_states(connection).values()} == {None}
 
 
 def test_the_system_clock_tells_utc() -> None:
@@ -230,7 +237,7 @@ def test_a_failure_that_lasts_is_told_once_and_another_one_again(begun: Watch) -
 
 
 def test_pauses_after_failures_grow(begun: Watch) -> None:
-    pauses = [take_in(begun, begun.rules.feeds[0], DOWN).next_due - NOW for _ in range(9)]
+    pauses = [due_of(take_in(begun, begun.rules.feeds[0], DOWN)) - NOW for _ in range(9)]
     assert [round(pause / pauses[0]) for pause in pauses[:4]] == [1, 2, 4, 8]
     assert timedelta(minutes=15) <= pauses[0] <= timedelta(minutes=16.5)
     assert timedelta(hours=24) <= pauses[-1] <= timedelta(hours=26.4)
@@ -254,7 +261,7 @@ def test_a_host_that_asked_for_a_pause_is_left_alone_by_all_its_feeds_until_it_i
     paused = by_feed["feed-1"].outcome
     assert isinstance(paused, Failed)
     assert paused.reason == "paused by its host"
-    assert by_feed["feed-1"].next_due >= NOW + timedelta(seconds=7190)
+    assert due_of(by_feed["feed-1"]) >= NOW + timedelta(seconds=7190)
     assert health_of(watch, "feed-1").state == "failing"
     assert isinstance(by_feed["feed-2"].outcome, Changed)
     assert [asked.path for asked in web.asked if asked.path != "/elsewhere"] == ["/busy"]
@@ -359,7 +366,7 @@ def test_one_feed_that_fails_spoils_no_other(watch: Watch, web: WebServer) -> No
 
 def pause_of(watch: Watch, rule: FeedRule, outcome: Any) -> timedelta:
     """The pause that is decided upon an outcome; the clock moves on to its end."""
-    pause = take_in(watch, rule, outcome).next_due - watch.clock.now()
+    pause = due_of(take_in(watch, rule, outcome)) - watch.clock.now()
     move_on(watch, pause)
     return pause
 
@@ -396,7 +403,7 @@ def test_after_a_gap_a_feed_is_asked_as_often_as_it_may_be(paced: Watch) -> None
     gap = take_in(paced, one, changed(*stories(50, 80), sha256="2"))
     (event,) = [told.event for told in gap.recorded if told.event.kind == "gap_suspected"]
     assert (event.after, event.before) == (last, paced.clock.now())
-    assert gap.next_due - paced.clock.now() <= timedelta(minutes=5.5)
+    assert due_of(gap) - paced.clock.now() <= timedelta(minutes=5.5)
 
 
 def test_a_failing_feed_keeps_the_pause_that_it_had(paced: Watch) -> None:
@@ -627,7 +634,8 @@ def test_a_cancelled_round_leaves_no_task_behind_and_keeps_what_was_taken_in(wat
 
     assert asyncio.run(once()) == 1
     with watch.log.reading() as connection:
-        assert set(knowledge.poll_states(connection)) == {"feed-1"}
+        polls = knowledge.poll_states(connection)
+        assert {id for id, one in polls.items() if one.polled_at} == {"feed-1"}
 
 
 # ── two writers ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -716,7 +724,7 @@ def test_a_feed_that_was_never_polled_is_due_at_once(begun: Watch) -> None:
 
 
 def test_a_feed_is_due_again_when_its_time_has_come(begun: Watch) -> None:
-    next_due = take_in(begun, begun.rules.feeds[0], changed(PAUSE)).next_due
+    next_due = due_of(take_in(begun, begun.rules.feeds[0], changed(PAUSE)))
     assert due_ids(begun) == []
     move_on(begun, next_due - NOW - timedelta(microseconds=1))
     assert due_ids(begun) == []
@@ -732,6 +740,61 @@ def test_the_longest_due_comes_first(tmp_path: Path) -> None:
             take_in(watch, one, changed(PAUSE))
         move_on(watch, timedelta(hours=5))
         assert due_ids(watch) == ["d", "c", "b", "a"]
+
+
+def test_a_feed_that_rests_and_comes_back_is_due_at_once(watch: Watch) -> None:
+    record_rules(watch)
+    take_in(watch, watch.rules.feeds[0], changed(PAUSE))
+    away = Watch.over(watch.log, rules(feed("other")), watch.clock)
+    record_rules(away)
+    move_on(watch, timedelta(days=1))
+    assert due_ids(away) == ["other"]
+    assert state_of(watch, "gazette").next_due is None
+    record_rules(watch)
+    assert due_ids(watch) == ["gazette"]
+    assert state_of(watch, "gazette").window
+
+
+def test_a_lost_poll_cache_is_made_anew_when_the_watch_begins(begun: Watch) -> None:
+    take_in(begun, begun.rules.feeds[0], changed(PAUSE))
+    with begun.log.transaction(NOW) as transaction:
+        transaction.connection.execute(delete(knowledge._poll))
+    assert due_ids(begun) == []
+    assert record_rules(begun) is None
+    assert due_ids(begun) == ["gazette"]
+
+
+def test_a_feed_that_is_gone_stays_so_over_a_start_and_without_its_cache(begun: Watch) -> None:
+    take_in(begun, begun.rules.feeds[0], Gone("x"))
+    for forget in (False, True):
+        if forget:
+            with begun.log.transaction(NOW) as transaction:
+                transaction.connection.execute(delete(knowledge._poll))
+        record_rules(begun)
+        assert due_ids(begun) == []
+
+
+def test_before_rules_are_recorded_it_can_be_told_what_will_be_due(watch: Watch) -> None:
+    enrol_feeds(watch)
+    assert due_ids(watch) == ["gazette"]
+    assert head(watch.log) == 0
+
+
+def test_what_a_tick_asks_is_asked_of_indexes_alone(begun: Watch) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            asked.append((statement, parameters))
+
+    with begun.log.reading() as connection:
+        listen(connection.engine, "before_cursor_execute", note)
+        knowledge.due_feeds(connection, NOW)
+        knowledge.paused_hosts(connection, NOW)
+        remove(connection.engine, "before_cursor_execute", note)
+        plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", values).all() for one, values in asked]
+    assert len(plans) == 3
+    assert all("SEARCH poll USING INDEX" in str(plan) for plan in plans), plans
 
 
 def test_a_resting_feed_is_never_due(tmp_path: Path) -> None:
@@ -886,7 +949,7 @@ def test_where_no_parser_can_be_started_each_feed_fails_and_keeps_its_pause(
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     for one in polled(watch):
         assert one.recorded[0].event.reason == "no parser"
-        assert one.next_due >= NOW + timedelta(seconds=900)
+        assert due_of(one) >= NOW + timedelta(seconds=900)
     monkeypatch.undo()
     assert [one.new_items for one in polled(watch)] == [1, 1]
 
