@@ -20,7 +20,8 @@ MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
 .PHONY: help run demo schemas test lint format pytest test-pg test-mail test-look coverage test-kill test-slow test-corpus \
-	test-package bench bench-hostile bench-matching bench-backfill bench-stories score picture install uninstall test-systemd clean
+	test-package bench bench-hostile bench-matching bench-backfill bench-stories bench-feeds score picture install uninstall \
+	test-systemd clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -97,6 +98,9 @@ bench-matching: $(VENV)/.bench ## what matching costs, beside regular expression
 
 bench-backfill: $(VENV)/.dev ## how fast stored items are matched against new terms, and what polls notice (three minutes)
 	$(BIN)/python -m benchmarks.backfill
+
+bench-feeds: $(VENV)/.dev ## what ten thousand feeds cost that are not due (a few seconds)
+	$(BIN)/python -m benchmarks.idle_feeds
 
 bench-stories: $(VENV)/.dev ## how well reports of the same news are found, by judged pairs (needs the shared corpus; a minute)
 	$(BIN)/python -m benchmarks.stories

@@ -21,11 +21,12 @@ from pathlib import Path
 from daemon.backfill import Backfill, waiting
 from daemon.backtest import VirtualClock
 from daemon.eventlog import EventLog
-from daemon.fetching import Changed
+from daemon.intake import take_in
 from daemon.items import Feed, Item
+from daemon.outcomes import Changed
 from daemon.rules import Rules
 from daemon.scheduling import BACKFILL_BREATH
-from daemon.service import Watch, beside_the_loop, record_rules, take_in
+from daemon.service import Watch, beside_the_loop, record_rules
 from daemon.settings import load, shipped
 from tests.support import NOW, SHARED, feed
 

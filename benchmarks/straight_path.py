@@ -25,7 +25,7 @@ from daemon.backtest import VirtualClock
 from daemon.chain import verify_chain
 from daemon.eventlog import EventLog
 from daemon.events import NewEvent, WatchStopped
-from daemon.fetching import Changed
+from daemon.outcomes import Changed
 from daemon.service import Watch, record_rules
 from tests.cluster import VARIABLE
 from tests.databases import database_of

@@ -25,7 +25,8 @@ from daemon.delivery import deliver
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog
 from daemon.events import DeliveryAccepted, DigestPrepared, Recorded
-from daemon.fetching import Failed, Unchanged, open_fetcher
+from daemon.fetching import open_fetcher
+from daemon.outcomes import Failed, Unchanged
 from daemon.parsing import open_parser
 from daemon.preparing import Post, next_due_time, prepare_due
 from daemon.rules import FeedRule, Rules

@@ -20,14 +20,14 @@ from daemon.completion import feed_keys
 from daemon.delivery import deliver as deliver_prepared
 from daemon.errors import ClaimwatchError, ConfigError
 from daemon.events import DeliveryDeferred, DeliveryRefused, NoticeDeferred, Recorded
-from daemon.fetching import Failed, Gone
 from daemon.inquiries import Listened
 from daemon.matching import unused_word_lists
 from daemon.metrics import Metrics
-from daemon.moments import timestamp
+from daemon.moments import timestamp_or_none
+from daemon.outcomes import Failed, Gone
 from daemon.parsing import open_parser
 from daemon.scheduling import Daemon
-from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
+from daemon.service import Polled, SystemClock, due_feeds, enrol_feeds, poll, record_rules
 from daemon.settings import Settings, load, template_problems
 from daemon.telling import tell_operator
 
@@ -39,6 +39,7 @@ def run(config: Config = None, state: State = None) -> None:
     """
     with assembly.writing(*given(config, state), "run") as installation:
         settings = installation.settings
+        enrol_feeds(installation.watch)
         console.say_start(settings, len(due_feeds(installation.watch)))
         report = console.RoundReport()
         metrics = Metrics(lambda: daemon.watch)
@@ -128,7 +129,7 @@ def _polled_json(polled: Polled) -> dict[str, Any]:
         "items": polled.new_items,
         "revised": polled.revised_items,
         "matches": polled.matched_claims,
-        "next_due": timestamp(polled.next_due),
+        "next_due": timestamp_or_none(polled.next_due),
         **failure,
     }
 

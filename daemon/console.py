@@ -39,7 +39,7 @@ from daemon.events import (
     NoticeSent,
     Recorded,
 )
-from daemon.fetching import Failed, Gone
+from daemon.outcomes import Failed, Gone
 from daemon.rules import Rules
 from daemon.service import Polled
 from daemon.settings import Settings
@@ -143,10 +143,10 @@ def say_round(results: Sequence[Polled]) -> None:
     sums = f"{items} new {_noun(items, 'item')}, {counted(matches, 'match', 'matches')}"
     err.print(f"[{colour}]{reached} of {counted(len(results), 'feed')} reached[/]; {sums}")
     for (why, hint), feeds in _grouped(failed).items():
-        again = min(polled.next_due for polled in feeds)
+        again = min((polled.next_due for polled in feeds if polled.next_due), default=None)
         err.print(f"  {escape(why)}")
         indented(err, ", ".join(polled.feed for polled in feeds), 4)
-        indented(err, f"{hint} Next try from {local(again)}.", 4, "dim")
+        indented(err, f"{hint} Next try from {local(again)}." if again else hint, 4, "dim")
 
 
 def _grouped(failed: Iterable[Polled]) -> dict[tuple[str, str], list[Polled]]:

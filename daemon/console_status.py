@@ -50,13 +50,22 @@ def status_screen(status: dict[str, Any]) -> None:
     for claim in status["claims"]:
         claims.add_row(claim["id"], str(claim["terms"]), str(claim["matches"]), _cell(claim["last_match"], here))
     out.print(claims)
-    feeds = Table("feed", "state", "items", f"last read ({here})", f"next ({here})", box=None, header_style="bold")
+    feeds = Table(
+        "feed", "state", "items", f"last read ({here})", "every", f"next ({here})", box=None, header_style="bold"
+    )
     for feed in status["feeds"]:
         colour = {"ok": "green", "new": "dim"}.get(feed["state"], "red")
         row = (Text(feed["id"]), Text(feed["state"], colour), str(feed["items"]))
-        feeds.add_row(*row, _cell(feed["succeeded_at"], here), _cell(feed["next_due"], here))
+        seconds = feed["interval_seconds"]
+        pause = f"{seconds / 60:.0f} min" if seconds else "–"
+        feeds.add_row(*row, _cell(feed["succeeded_at"], here), pause, _cell(feed["next_due"], here))
     out.print(feeds)
     _say_troubles(status["feeds"])
+    for feed in status["feeds"]:
+        if feed["moved"]:
+            since = local(datetime.fromisoformat(feed["moved"]))
+            out.print(f"[yellow]moved[/]: {feed['id']} is asked at another address since {since}, as its site says")
+            indented(out, f"Write it into feeds.yaml: {feed['asked_url']}", 2, "dim")
 
 
 def log_lines(status: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from daemon.rules import Rules
 
 def longest_silence(rules: Rules) -> timedelta:
     """How long a watch that is awake may go without a poll."""
-    longest = max((feed.interval_seconds for feed in rules.polled_feeds), default=0)
+    longest = max((feed.longest_seconds for feed in rules.polled_feeds), default=0)
     return max(timedelta(hours=1), 2 * timedelta(seconds=longest))
 
 

@@ -16,6 +16,7 @@ from daemon.events import (
     Event,
     FeedFailed,
     FeedGone,
+    FeedMoved,
     FeedRecovered,
     FeedRekeyed,
     GapSuspected,
@@ -27,6 +28,7 @@ from daemon.events import (
 from daemon.items import Item, titles_by_key
 from daemon.matching import Matcher
 from daemon.moments import doubled
+from daemon.pacing import spread
 from daemon.rules import canonical_json
 
 OLD_AT_FIRST_POLL = timedelta(days=7)
@@ -35,6 +37,10 @@ FUTURE_TOLERANCE = timedelta(days=2)
 LONGEST_PAUSE = timedelta(hours=24)
 LONGEST_PAUSE_OFFLINE = timedelta(hours=1)
 """Where no server answered at all, the fault may be this machine's: a lost network must not cost a day."""
+
+MOVE_SIGHTINGS = 3
+MOVE_STANDS = timedelta(days=1)
+"""A redirect that a site sets by mistake is taken back within hours; a move that was adopted is not taken back."""
 
 Key = Literal["guid", "link", "title+link", "content"]
 
@@ -133,6 +139,34 @@ def after_gone(feed: KnownFeed, url: str) -> tuple[NewEvent, ...]:
     return _in_stream(f"feed/{feed.id}", feed.version, [FeedGone(url)])
 
 
+@dataclass(frozen=True)
+class Move:
+    """Another address that a site names for good: since when, and in how many good answers in a row."""
+
+    to_url: str
+    since: datetime
+    seen: int
+
+
+def next_move(before: Move | None, moved_to: str | None, now: datetime) -> Move | None:
+    """What a good answer says of a move: one that came without, or from elsewhere, takes back what others said."""
+    if moved_to is None:
+        return None
+    if before is None or before.to_url != moved_to:
+        return Move(moved_to, now, 1)
+    return replace(before, seen=before.seen + 1)
+
+
+def after_moved(
+    feed: KnownFeed, decided: Sequence[NewEvent], url: str, move: Move | None, now: datetime
+) -> NewEvent | None:
+    """The move of a feed that was asked at `url`, once it was told often and long enough; after what was `decided`."""
+    if move is None or move.seen < MOVE_SIGHTINGS or now - move.since < MOVE_STANDS:
+        return None
+    stream = f"feed/{feed.id}"
+    return NewEvent(stream, FeedMoved(url, move.to_url), feed.version + sum(one.stream == stream for one in decided))
+
+
 def next_poll(
     feed: str,
     interval: timedelta,
@@ -145,9 +179,7 @@ def next_poll(
 
     Never before `not_before`. Up to a tenth is added by the feed's name, so that feeds drift apart and stay there.
     """
-    pause = doubled(interval, failures - 1, max(longest, interval))
-    spread = int.from_bytes(hashlib.sha256(feed.encode()).digest()[:4], "big") / 2**32
-    due = now + pause * (1 + spread / 10)
+    due = now + spread(feed, doubled(interval, failures - 1, max(longest, interval)))
     return max(due, not_before) if not_before else due
 
 

@@ -229,6 +229,17 @@ class FeedRecovered:
 
 @_kind
 @dataclass(frozen=True)
+class FeedMoved:
+    """The site said often and long enough that the feed is at another address for good (301, 308). It is asked there
+    from here on, until its address in feeds.yaml changes."""
+
+    kind: ClassVar[str] = "feed_moved"
+    from_url: str
+    to_url: str
+
+
+@_kind
+@dataclass(frozen=True)
 class FeedGone:
     """The server says that the feed is gone for good (410). It rests until its address in feeds.yaml changes."""
 

@@ -55,6 +55,9 @@ from daemon.fields import (
 from daemon.rules import Stance, StillWatching, WhenEmpty
 from daemon.watchterms import term_lines
 
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 300, 1800
+"""What min: and max: are where nobody says."""
+
 
 def _none_is_empty(value: object) -> object:
     return {} if value is None else value
@@ -91,7 +94,11 @@ class FeedEntry(_Strict):
     title: str = ""
     """What digests call it."""
     every: Interval | None = None
-    """How often it is asked, such as 15m, 6h or 1d: once a minute at most. Without it, polling: says so."""
+    """How often it is asked, always: such as 15m, 6h or 1d, once a minute at most. Instead of min: and max:."""
+    min: Interval | None = None
+    """How often it is asked at most. Without it, polling: says so."""
+    max: Interval | None = None
+    """How often it is asked at least. Without it, polling: says so."""
     enabled: bool = True
     """`false` rests it."""
     most_bytes: MostBytes | None = None
@@ -105,6 +112,18 @@ class FeedEntry(_Strict):
     @classmethod
     def _short_form(cls, value: object) -> object:
         return {"url": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_pace(self) -> FeedEntry:
+        _check_pace(self.every, self.min, self.max)
+        return self
+
+
+def _check_pace(every: int | None, shortest: int | None, longest: int | None) -> None:
+    if every and (shortest or longest):
+        raise ValueError("every: beside min: or max:\nKeep either: every: is always the same pause.")
+    if shortest and longest and shortest > longest:
+        raise ValueError("min: is longer than max:\nmin: is the shortest pause between two polls, max: the longest.")
 
 
 class TermEntry(_Strict):
@@ -271,8 +290,12 @@ class OperatorEntry(_Strict):
 class PollingEntry(_Strict):
     """How feeds are asked, where a feed does not say otherwise."""
 
-    every: Annotated[Interval, Field(json_schema_extra={"default": "15m"})] = 900
-    """How often a feed is asked, such as 15m, 6h or 1d."""
+    min: Annotated[Interval | None, Field(json_schema_extra={"default": "5m"})] = None
+    """How often a feed is asked at most, however much it brings."""
+    max: Annotated[Interval | None, Field(json_schema_extra={"default": "30m"})] = None
+    """How often a feed is asked at least, however little it brings."""
+    every: Interval | None = None
+    """Instead of min: and max:, how often each feed is asked, always: such as 15m, 6h or 1d."""
     timeout: Annotated[Timeout, Field(json_schema_extra={"default": "30s"})] = 30
     """How long one fetch may take in all, from 1s to 10m."""
     most_bytes: MostBytes = 10_000_000
@@ -282,6 +305,11 @@ class PollingEntry(_Strict):
     proxy: Proxy | None = None
     """An HTTP proxy to go through, such as http://proxy.example.org:3128. The environment is never asked for one."""
 
+    @model_validator(mode="after")
+    def _one_pace(self) -> PollingEntry:
+        _check_pace(self.every, self.min, self.max)
+        return self
+
 
 def _or_nothing(schema: dict[str, Any]) -> None:
     for section in schema["properties"].values():
@@ -289,6 +317,22 @@ def _or_nothing(schema: dict[str, Any]) -> None:
             section["type"] = ["object", "null"]
         elif "$ref" in section:
             section["anyOf"] = [{"$ref": section.pop("$ref")}, {"type": "null"}]
+
+
+def pauses_of(feed: FeedEntry, polling: PollingEntry) -> tuple[int, int]:
+    """The shortest and the longest pause of a feed in seconds: its own, else what polling: says; where its own min: and
+    the max: of polling: (or the other way round) don't go together, its own one is both."""
+    if feed.every or (polling.every and not (feed.min or feed.max)):
+        every = feed.every or polling.every or 0
+        return every, every
+    shortest, longest = polling.min or SHORTEST_PAUSE_SECONDS, polling.max or LONGEST_PAUSE_SECONDS
+    if polling.min and not polling.max:
+        longest = max(shortest, longest)
+    if polling.max and not polling.min:
+        shortest = min(shortest, longest)
+    if feed.min:
+        return feed.min, feed.max or max(feed.min, longest)
+    return min(shortest, feed.max or shortest), feed.max or longest
 
 
 class DatabaseEntry(_Strict):

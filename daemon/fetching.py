@@ -1,7 +1,6 @@
-"""HTTP: one conditional GET a poll, whose outcome is a value. Where connections may lead is decided in `guard`.
+"""HTTP: one conditional GET a poll, whose outcome is a value (see `outcomes`).
 
-The body is read raw and inflated here, within a limit: httpx 0.28 would inflate a bomb whole before any limit of ours
-sees it (64 KiB read, 67 MB in memory).
+Where connections may lead is decided in `guard`, how large a body may become in `inflating`.
 """
 
 from __future__ import annotations
@@ -13,22 +12,28 @@ import zlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from daemon import __version__
 from daemon.guard import AddressRefused
+from daemon.inflating import TooLarge, read_body
+from daemon.outcomes import Answered, fresh_for, http_failure
+from daemon.outcomes import Changed as Changed
+from daemon.outcomes import Failed as Failed
+from daemon.outcomes import Gone as Gone
+from daemon.outcomes import Outcome as Outcome
+from daemon.outcomes import Unchanged as Unchanged
 
 USER_AGENT = f"claimwatch/{__version__} (feed reader; polls on a schedule, asks conditionally)"
 MOST_REDIRECTS = 5
-LONGEST_RETRY_AFTER = timedelta(days=7)
-_STEP_BYTES = 1 << 20
+MOST_ADDRESS_CHARACTERS = 2_000
+LONGEST_HOST_PAUSE = timedelta(days=1)
+"""One feed's answer must not silence a host's other feeds for longer; the feed itself waits as long as it says."""
 _FIND_IT = "Open the address in a browser and find the feed's new one."
 _NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, zlib.error, ValueError, OverflowError, OSError)
 _ACCEPT = (
@@ -39,7 +44,11 @@ _ACCEPT = (
 @dataclass(frozen=True)
 class Request:
     """What to ask for: the address, what the last answer said that makes the question conditional, and how large the
-    answer may be where this feed has a limit of its own."""
+    answer may be where this feed has a limit of its own.
+
+    The validators are those of `validated_url` and are sent there alone; None means `url`. `home` is the address that
+    feeds.yaml has, where the feed has moved from it: secret headers belong to its origin; None means `url`.
+    """
 
     feed: str
     url: str
@@ -47,91 +56,49 @@ class Request:
     last_modified: str | None = None
     body_sha256: str | None = None
     most_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A new document. `charset` is what the answer's header said of it."""
-
-    body: bytes
-    body_sha256: str
-    etag: str | None
-    last_modified: str | None
-    charset: str | None
-
-
-@dataclass(frozen=True)
-class Unchanged:
-    """The same document as before: the server said so (304), or sent the very same bytes."""
-
-    etag: str | None
-    last_modified: str | None
-
-
-@dataclass(frozen=True)
-class Gone:
-    """410: there will be no such feed again."""
-
-    url: str
-
-
-@dataclass(frozen=True)
-class Failed:
-    """No document. `reason` is the kind of failure and stays the same while it lasts; `hint` is what can be done.
-
-    `not_before` is when the server lets itself be asked again (429 or 503 with Retry-After); `offline` says that no
-    server was reached at all, so that the fault may be this machine's; `document_sha256` is the hash of a document
-    that came and can't be read.
-    """
-
-    reason: str
-    detail: str
-    hint: str
-    not_before: datetime | None = None
-    offline: bool = False
-    document_sha256: str | None = None
-
-
-Outcome: TypeAlias = Changed | Unchanged | Gone | Failed
+    validated_url: str | None = None
+    home: str | None = None
 
 
 @dataclass(frozen=True)
 class Redirect:
-    """Ask there instead. Not an outcome: `Fetcher.fetch` follows it."""
+    """Ask there instead. Not an outcome: `Fetcher.fetch` follows it. `permanent` is what 301 and 308 say."""
 
     url: str
-
-
-class TooLarge(Exception):
-    """The body is larger than its limit."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
-        super().__init__(most_bytes)
-
-
-class BadEncoding(ValueError):
-    """The body is not encoded as it says."""
+    permanent: bool = False
 
 
 @dataclass
 class Pacer:
-    """Keeps requests to one host apart: one at a time, and a pause between two."""
+    """Keeps requests to one host apart: one at a time, a pause between two, none while it wants to be left alone."""
 
     pause_seconds: float
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _last: dict[str, float] = field(default_factory=dict)
+    _until: dict[str, float] = field(default_factory=dict)
+
+    def leave_alone(self, host: str, seconds: float) -> None:
+        """No request to this host for so long."""
+        until = asyncio.get_running_loop().time() + seconds
+        self._until[host] = max(until, self._until.get(host, until))
+
+    def forget(self) -> None:
+        """Which hosts want to be left alone."""
+        self._until.clear()
 
     @asynccontextmanager
-    async def turn(self, host: str) -> AsyncIterator[None]:
-        """Waits for this host's turn and holds it."""
+    async def turn(self, host: str) -> AsyncIterator[float]:
+        """Waits for this host's turn and holds it; at once, with the seconds left, while it is to be left alone."""
         async with self._locks[host]:
             clock = asyncio.get_running_loop().time
+            if (left := self._until.get(host, 0) - clock()) > 0:
+                yield left
+                return
             wait = self._last.get(host, -self.pause_seconds) + self.pause_seconds - clock()
             if wait > 0:
                 await asyncio.sleep(wait)
             try:
-                yield
+                yield 0
             finally:
                 self._last[host] = clock()
 
@@ -156,15 +123,22 @@ class Fetcher:
         Each host on the way is waited for in its turn; the deadline counts what is spent on the network.
         """
         seconds_left = self.timeout_seconds
-        url = request.url
+        if request.home and not self._may_move(request, request.url):
+            # It was given secrets after it had moved to another origin: they are for the one that feeds.yaml names.
+            request = replace(request, url=request.home, validated_url=request.validated_url or request.url)
+        url, moved_to, moved = request.url, request.url, True
         clock = asyncio.get_running_loop().time
         for _ in range(MOST_REDIRECTS + 1):
             try:
-                async with self.pacer.turn(urlsplit(url).hostname or ""):
+                host = host_of(url)
+                async with self.pacer.turn(host) as left_alone_seconds:
+                    if left_alone_seconds:
+                        return _left_alone(host, left_alone_seconds)
                     began = clock()
                     async with asyncio.timeout(seconds_left):
                         answer = await self._ask(url, request, now)
                     seconds_left -= clock() - began
+                    answer = self._heed(host, answer)
             except TimeoutError:
                 hint = "The site is slow or does not answer; it is tried again by itself."
                 return Failed("timeout", f"no complete answer within {self.timeout_seconds:g} s", hint)
@@ -178,39 +152,94 @@ class Fetcher:
             except (*_NETWORK_ERRORS, ExceptionGroup) as error:
                 return _network_failure(error)
             if not isinstance(answer, Redirect):
-                return answer
+                return _with_way(answer, url, moved_to if moved_to != request.url else None)
+            # Only what every step up to there calls permanent: behind a passing redirect, nothing is.
+            moved = moved and answer.permanent and self._may_move(request, answer.url, url)
+            moved_to = answer.url if moved else moved_to
             url = answer.url
             if urlsplit(url).scheme not in ("http", "https"):
                 return Failed("bad redirect", f"it redirects to {url[:200]}", _FIND_IT)
         return Failed("bad redirect", f"more than {MOST_REDIRECTS} redirects, the last to {url[:200]}", _FIND_IT)
 
+    def pause_hosts(self, pauses: Mapping[str, timedelta]) -> None:
+        """Leaves these hosts alone for so long from now on, and no other ones."""
+        self.pacer.forget()
+        for host, pause in pauses.items():
+            self.pacer.leave_alone(host, pause.total_seconds())
+
+    def _heed(self, host: str, answer: Outcome | Redirect) -> Outcome | Redirect:
+        """What a host says of pauses holds for all feeds that are on it, at once."""
+        if not isinstance(answer, Failed) or not answer.pause:
+            return answer
+        self.pacer.leave_alone(host, min(answer.pause, LONGEST_HOST_PAUSE).total_seconds())
+        return replace(answer, pausing_host=host)
+
+    def _may_move(self, request: Request, url: str, before: str = "") -> bool:
+        """Whether an address may become the one that this feed is asked at: one that can be recorded, no less safe
+        than the one before, and for a feed with secrets one of its own origin."""
+        try:
+            parts = urlsplit(url)
+            ours = self.secrets.get(request.feed) is None or _origin(url) == _origin(request.home or request.url)
+        except ValueError:
+            return False
+        sound = parts.hostname is not None and parts.username is None and url.isprintable() and " " not in url
+        safe = parts.scheme == "https" or not before.startswith("https:")
+        return ours and sound and safe and len(url) <= MOST_ADDRESS_CHARACTERS
+
     async def _ask(self, url: str, request: Request, now: datetime) -> Outcome | Redirect:
-        headers = _headers(request) | self._secrets_for(url, request)
+        headers = _headers(url, request) | self._secrets_for(url, request)
         async with self.client.stream("GET", url, headers=headers, follow_redirects=False) as response:
             location = response.headers.get("location")
             if response.status_code in (301, 302, 303, 307, 308) and location:
-                return Redirect(urljoin(url, location))
-            return await self._outcome(request, response, now)
+                # Where the feed is does not depend on which part of a document somebody wants to see.
+                target = urljoin(url, location).partition("#")[0]
+                return Redirect(target, permanent=response.status_code in (301, 308))
+            return await self._outcome(url, request, response, now)
 
     def _secrets_for(self, url: str, request: Request) -> dict[bytes, bytes]:
-        if _origin(url) != _origin(request.url):
+        if _origin(url) != _origin(request.home or request.url):
             return {}
         secrets = self.secrets.get(request.feed, {})
         return {name.encode(): value.encode("latin-1") for name, value in secrets.items()}
 
-    async def _outcome(self, request: Request, response: httpx.Response, now: datetime) -> Outcome:
+    async def _outcome(self, url: str, request: Request, response: httpx.Response, now: datetime) -> Outcome:
         etag, last_modified = _validator(response, b"etag"), _validator(response, b"last-modified")
+        answered = Answered(fresh=fresh_for(response.headers, now))
         if response.status_code == 304:
-            return Unchanged(etag or request.etag, last_modified or request.last_modified)
+            if not _conditions(url, request):
+                hint = "Check the address in feeds.yaml; tell the site, if it is right."
+                return Failed("broken answer", "304 (not modified) to a question without a condition", hint)
+            return Unchanged(etag or request.etag, last_modified or request.last_modified, answered)
         if response.status_code == 410:
             return Gone(str(response.url))
         if response.status_code != 200:
-            return _http_failure(response, now)
-        body = await _read(response, request.most_bytes or self.most_bytes)
+            return http_failure(response.status_code, response.reason_phrase, response.headers, now)
+        encoding = response.headers.get("content-encoding", "identity")
+        body = await read_body(response.aiter_raw(), encoding, request.most_bytes or self.most_bytes)
         sha256 = hashlib.sha256(body).hexdigest()
         if sha256 == request.body_sha256:
-            return Unchanged(etag, last_modified)
-        return Changed(body, sha256, etag, last_modified, response.charset_encoding)
+            return Unchanged(etag, last_modified, answered)
+        return Changed(body, sha256, etag, last_modified, response.charset_encoding, answered)
+
+
+def host_of(url: str) -> str:
+    """Whom an address asks; nobody where it is none."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _left_alone(host: str, seconds: float) -> Failed:
+    detail = f"{host} asked for a pause when another of its feeds was asked"
+    hint = "The pause is kept by itself. If it comes often: a longer min: (or every:) for the feeds of this host."
+    return Failed("paused by its host", detail, hint, timedelta(seconds=seconds))
+
+
+def _with_way(outcome: Outcome, url: str, moved_to: str | None) -> Outcome:
+    if not isinstance(outcome, Changed | Unchanged):
+        return outcome
+    return replace(outcome, answered=replace(outcome.answered, url=url, moved_to=moved_to))
 
 
 @asynccontextmanager
@@ -240,13 +269,17 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _headers(request: Request) -> dict[bytes, bytes]:
-    headers = {b"user-agent": USER_AGENT, b"accept": _ACCEPT, b"accept-encoding": "gzip"}
-    if request.etag:
-        headers[b"if-none-match"] = request.etag
-    if request.last_modified:
-        headers[b"if-modified-since"] = request.last_modified
+def _headers(url: str, request: Request) -> dict[bytes, bytes]:
+    headers = {b"user-agent": USER_AGENT, b"accept": _ACCEPT, b"accept-encoding": "gzip", **_conditions(url, request)}
     return {name: value.encode("latin-1") for name, value in headers.items()}
+
+
+def _conditions(url: str, request: Request) -> dict[bytes, str]:
+    """What makes the question conditional. Another address's validators would: a 304 to them says nothing of ours."""
+    if url != (request.url if request.validated_url is None else request.validated_url):
+        return {}
+    conditions = {b"if-none-match": request.etag, b"if-modified-since": request.last_modified}
+    return {name: value for name, value in conditions.items() if value}
 
 
 def _validator(response: httpx.Response, name: bytes) -> str | None:
@@ -254,109 +287,25 @@ def _validator(response: httpx.Response, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in response.headers.raw if key.lower() == name), None)
 
 
-async def _read(response: httpx.Response, most_bytes: int) -> bytes:
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise BadEncoding(f"the answer is encoded as {encoding!r}, which was not asked for")
-    inflate = _Inflate(zlib.MAX_WBITS if encoding == "deflate" else 47) if encoding not in ("", "identity") else None
-    body = bytearray()
-    received = 0
-    async for chunk in response.aiter_raw():
-        received += len(chunk)
-        if inflate is None:
-            body += chunk
-        if max(len(body), received) > most_bytes:
-            raise TooLarge(most_bytes)
-        while inflate and not inflate.junk:
-            made = inflate.some(chunk)
-            body += made
-            if len(body) > most_bytes:
-                raise TooLarge(most_bytes)
-            chunk = inflate.rest
-            if not chunk and len(made) < _STEP_BYTES:
-                break
-            # 64 KiB may hold 67 MB: others have their turn in between.
-            await asyncio.sleep(0)
-        if inflate and inflate.junk:
-            break
-    if inflate and not inflate.complete:
-        raise BadEncoding("the compressed answer breaks off")
-    return bytes(body)
-
-
-class _Inflate:
-    """Inflates a body of one or more members (RFC 1952, 2.2) step by step; what follows the last one is left unread.
-
-    `rest` is what of the last chunk is still to be inflated.
-    """
-
-    def __init__(self, window_bits: int) -> None:
-        self._window_bits = window_bits
-        self._member = zlib.decompressobj(window_bits)
-        self._members = 0
-        self.rest = b""
-        self.junk = False
-
-    @property
-    def complete(self) -> bool:
-        return self._member.eof or self._members > 0
-
-    def some(self, chunk: bytes) -> bytes:
-        """What this chunk gives, up to `_STEP_BYTES`; without a chunk, what the last one still has to give."""
-        if self._member.eof and chunk:
-            self._members += 1
-            self._member = zlib.decompressobj(self._window_bits)
-        try:
-            made = self._member.decompress(chunk, _STEP_BYTES)
-        except zlib.error:
-            if not self._members:
-                raise
-            self.junk = True
-            return b""
-        self.rest = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-        return made
-
-
-def _http_failure(response: httpx.Response, now: datetime) -> Failed:
-    status = response.status_code
-    hints = {
-        401: "The feed wants a password: auth_file:. Where it redirects to another host, none is sent there.",
-        403: "The site refuses robots: ask it for an exception, or use another feed.",
-        404: "The feed may have moved: look for its new address on the site.",
-        429: "The site asks for longer pauses; they are kept by themselves.",
-    }
-    hint = hints.get(status, "The site is in trouble; it is tried again by itself." if status >= 500 else "")
-    detail = f"{status} {response.reason_phrase}".strip()
-    if response.headers.get("cf-mitigated"):
-        detail, hint = f"{detail} (cf-mitigated: the site's bot wall)", hints[403]
-    not_before = retry_after(response.headers.get("retry-after"), now) if status in (429, 503) else None
-    return Failed(f"http {status}", detail, hint or "Check the address in feeds.yaml.", not_before)
-
-
-def retry_after(value: str | None, now: datetime) -> datetime | None:
-    """The moment that a Retry-After header (seconds or a date) asks to wait for, at most a week ahead."""
-    if value is None:
-        return None
-    try:
-        if value.strip().isdigit():
-            moment = now + timedelta(seconds=min(int(value), int(LONGEST_RETRY_AFTER.total_seconds())))
-        else:
-            moment = parsedate_to_datetime(value)
-            moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError, TypeError):
-        return None
-    return min(max(moment, now), now + LONGEST_RETRY_AFTER)
+_UNKNOWN_NAME = ("name or service", "name resolution", "no address associated")
+_TLS_HINTS = {
+    "has expired": "The site's certificate has expired: tell it, and look at this machine's clock.",
+    "is not valid for": "The certificate is another site's: check the address in feeds.yaml.",
+    "self-signed": "Nobody vouches for the site's certificate: is this the site, or somebody in between?",
+    "local issuer": "No known authority vouches for the site's certificate: update this machine's CA certificates.",
+}
 
 
 def _network_failure(error: Exception) -> Failed:
     detail = " ".join(str(error).split()) or type(error).__name__
     again = "It is tried again by itself."
-    if isinstance(error, httpx.ConnectError) and ("Name or service" in detail or "name resolution" in detail.lower()):
-        return Failed("name not found", detail, f"Check the address and this machine's network. {again}", offline=True)
+    if isinstance(error, httpx.ConnectError) and any(words in detail.lower() for words in _UNKNOWN_NAME):
+        hint = f"Check the address for a slip, and this machine's network if other feeds fail too. {again}"
+        return Failed("name not found", detail, hint, offline=True)
     # httpx wraps what the TLS layer says; its text keeps the mark.
     if "CERTIFICATE" in detail.upper() or "[SSL" in detail or isinstance(error, ssl.SSLError):
-        hint = "No safe connection: check the address, this machine's clock, and its CA certificates."
-        return Failed("tls", detail, hint)
+        otherwise = "No safe connection: check the address, this machine's clock, and its CA certificates."
+        return Failed("tls", detail, next((hint for mark, hint in _TLS_HINTS.items() if mark in detail), otherwise))
     if isinstance(error, httpx.TimeoutException):
         offline = isinstance(error, httpx.ConnectTimeout)
         return Failed("timeout", detail, f"The site is slow or does not answer. {again}", offline=offline)

@@ -194,7 +194,7 @@ def _listen(text: str) -> str:
         bare = bare if bare == "localhost" else ""
     if not bare or not port.isdigit() or not 1 <= int(port) <= 65_535:
         raise ValueError(
-            f"{text} is no address of this machine with a port\nSuch as 127.0.0.1:9464, which only this machine reaches."
+            f"{text} is no address of this machine with a port\nSuch as 127.0.0.1:9464, for this machine alone."
         )
     return f"{host}:{port}"
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import feedparser
 import nh3
 
+from daemon.pacing import NOTHING_ASKED, Asks, asks_of
 from daemon.rules import canonical_json
 
 SUMMARY_FROM_CONTENT_CHARACTERS = 500
@@ -30,6 +31,13 @@ MOST_TEXT_CHARACTERS = 200_000
 MOST_KEY_BYTES = 2_000
 """A longer guid is replaced by its hash, a longer link is none. PostgreSQL indexes up to 2,704 bytes."""
 _IMPOSSIBLE_REFERENCE = re.compile(rb"&#(?:[xX]([0-9a-fA-F]{1,16})|([0-9]{1,20}));")
+_SKIPPED = {
+    "hours": re.compile(rb"<skipHours>(.{0,2000}?)</skipHours>", re.DOTALL),
+    "days": re.compile(rb"<skipDays>(.{0,2000}?)</skipDays>", re.DOTALL),
+}
+_PASSWORD_FIELD = re.compile(rb"<input[^>]{0,500}type=[\"']?password")
+_WALL_MARKS = (b"/cdn-cgi/challenge-platform/", b"ddos-guard", b"awswafintegration")
+"""What the pages of common bot walls hold that they send with 200."""
 _PARSER_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 EARLIEST_PUBLISHED_YEAR = 1990
 """Feeds give 1970 (and 1601, and 0001) for "I don't know": an earlier year is no date at all."""
@@ -75,10 +83,11 @@ class Document:
 
 @dataclass(frozen=True)
 class Feed:
-    """What a document says: the feed's own title and its items in document order."""
+    """What a document says: the feed's own title, its items in document order, and how often it wants to be asked."""
 
     title: str
     items: tuple[Item, ...]
+    asks: Asks = NOTHING_ASKED
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,23 @@ def _parse_xml(body: bytes, charset: str | None) -> Feed | NotAFeed:
         return _not_a_feed(body, parsed.get("bozo_exception"))
     lang = _text_or_none(parsed.feed.get("language"))
     items = tuple(_item_from_entry(entry, lang) for entry in parsed.entries)
-    return Feed(one_line(plain_text(parsed.feed.get("title") or "")), items)
+    return Feed(one_line(plain_text(parsed.feed.get("title") or "")), items, _asks(parsed.feed, body))
+
+
+def _asks(head: Mapping[str, Any], body: bytes) -> Asks:
+    """Hours and days are read here, because feedparser keeps the last one of them alone."""
+    skipped = {
+        name: [text.decode("ascii", "replace") for text in re.findall(rb">([^<>]{1,20})</", found[1])]
+        for name, found in ((name, pattern.search(body)) for name, pattern in _SKIPPED.items())
+        if found
+    }
+    return asks_of(
+        ttl=_string(head.get("ttl")),
+        period=_string(head.get("sy_updateperiod")),
+        frequency=_string(head.get("sy_updatefrequency")),
+        skip_hours=skipped.get("hours", ()),
+        skip_days=skipped.get("days", ()),
+    )
 
 
 def _possible(reference: re.Match[bytes]) -> bytes:
@@ -162,6 +187,16 @@ def _is_utf8(body: bytes) -> bool:
 def _not_a_feed(body: bytes, error: object) -> NotAFeed:
     start = body[:2048].lstrip().lower()
     if b"<html" in start or b"<!doctype html" in start:
+        page = body[:200_000].lower()
+        if _PASSWORD_FIELD.search(page):
+            return NotAFeed(
+                "a login page instead of a feed",
+                "Give the feed its login (auth_file: or headers_file:), or use another feed.",
+            )
+        if any(mark in page for mark in _WALL_MARKS):
+            return NotAFeed(
+                "the page of a bot wall instead of a feed", "Ask the site for an exception, or use another feed."
+            )
         return NotAFeed(
             "a web page instead of a feed",
             "Open the address in a browser: the feed may have moved, or the site shows robots a wall.",

@@ -10,23 +10,29 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from daemon.decisions import KnownFeed, KnownItem
+from daemon.decisions import KnownFeed, KnownItem, Move
 from daemon.eventlog import read_streams, version_of
 from daemon.events import ItemRedacted, evidence_from
 from daemon.items import Item
-from daemon.moments import moment_or_none, timestamp_or_none
+from daemon.moments import moment_or_none, parse_timestamp, timestamp, timestamp_or_none
+from daemon.pacing import NOTHING_ASKED, Asks
 from daemon.rematching import MatchMade, StoredItem
+from daemon.rules import FeedRule
 from daemon.tables import BackfillRow, FeedRow, ItemRow, MatchRow, PollRow, RevisionRow, table_of
 
 _item, _revision, _match, _feed = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow))
 _poll, _backfill = map(table_of, (PollRow, BackfillRow))
 _CHUNK = 400
 """Values in one IN (…): SQLite takes 32,766 parameters, and older ones 999."""
+_ASKS = TypeAdapter(Asks)
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+"""The due time of a feed that was never asked where it is now: past, whatever the clock says."""
 
 
 @dataclass(frozen=True)
@@ -37,38 +43,118 @@ class PollState:
     url: str
     etag: str | None = None
     last_modified: str | None = None
+    validated_url: str | None = None
     body_sha256: str | None = None
     window: frozenset[str] = frozenset()
     polled_at: datetime | None = None
     succeeded_at: datetime | None = None
     next_due: datetime | None = None
     failures: int = 0
+    move: Move | None = None
+    paused_host: str | None = None
+    paused_until: datetime | None = None
+    interval: timedelta | None = None
+    items_an_hour: float | None = None
+    asks: Asks = NOTHING_ASKED
 
 
 # ── the poll cache ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def poll_states(connection: Connection, feed: str | None = None) -> dict[str, PollState]:
-    """The poll cache by feed id: the whole, or one feed's line."""
-    query = select(_poll) if feed is None else select(_poll).where(_poll.c.feed == feed)
-    return {row.feed: _poll_state(row) for row in connection.execute(query)}
+def poll_states(connection: Connection) -> dict[str, PollState]:
+    """The poll cache by feed id."""
+    return {row.feed: _poll_state(row) for row in connection.execute(select(_poll))}
 
 
-def keep_poll_state(connection: Connection, state: PollState) -> None:
-    """Writes one feed's line of the poll cache."""
-    values = {
+def poll_state(connection: Connection, feed: FeedRule) -> PollState:
+    """What the poll cache holds of a feed at the address where it is asked; a state of nothing where that is new."""
+    row = connection.execute(select(_feed.c.url, _feed.c.asked_url).where(_feed.c.id == feed.id)).first()
+    url = row.asked_url if row and row.url == feed.url else feed.url
+    known = connection.execute(select(_poll).where(_poll.c.feed == feed.id, _poll.c.url == url)).first()
+    return _poll_state(known) if known else PollState(feed.id, url)
+
+
+def enrol(connection: Connection, feeds: Iterable[FeedRule]) -> None:
+    """Gives each of these feeds, which are to be polled, its line of the poll cache: one that is new, is back, or is at
+    another address is due at once. All others rest, and who is gone does."""
+    columns = (_feed.c.id, _feed.c.url, _feed.c.asked_url, _feed.c.state)
+    standing = {row.id: row for row in connection.execute(select(*columns))}
+    lines = {row.feed: row for row in connection.execute(select(_poll.c.feed, _poll.c.url, _poll.c.next_due))}
+    fresh: list[PollState] = []
+    back: list[str] = []
+    for feed in feeds:
+        known = standing.get(feed.id)
+        here = known if known and known.url == feed.url else None
+        if here and here.state == "gone":
+            continue
+        line, url = lines.pop(feed.id, None), here.asked_url if here else feed.url
+        if line is None or line.url != url:
+            fresh.append(PollState(feed.id, url, next_due=AT_ONCE))
+        elif line.next_due is None:
+            back.append(feed.id)
+    for chunk in _chunks(state.feed for state in fresh):
+        connection.execute(delete(_poll).where(_poll.c.feed.in_(chunk)))
+    if fresh:
+        connection.execute(insert(_poll), list(map(_poll_row, fresh)))
+    resting = [id for id, line in lines.items() if line.next_due]
+    for ids, due in ((back, timestamp(AT_ONCE)), (resting, None)):
+        for chunk in _chunks(ids):
+            connection.execute(update(_poll).where(_poll.c.feed.in_(chunk)).values(next_due=due))
+
+
+def due_feeds(connection: Connection, now: datetime) -> list[str]:
+    """The feeds whose time has come, the longest due first. Asked every few seconds, of indexes alone."""
+    due = select(_poll.c.feed).where(_poll.c.next_due <= timestamp(now)).order_by(_poll.c.next_due)
+    # A poll in the future means that the clock was set back: its due time means nothing now. Sorted here, because
+    # SQLite would rather go through all feeds in order.
+    ahead = select(_poll.c.feed, _poll.c.next_due).where(_poll.c.polled_at > timestamp(now))
+    turned = sorted(row.feed for row in connection.execute(ahead) if row.next_due)
+    return list(dict.fromkeys([*connection.scalars(due), *turned]))
+
+
+def paused_hosts(connection: Connection, now: datetime) -> dict[str, timedelta]:
+    """The hosts that asked to be left alone, and for how long still."""
+    paused = select(_poll.c.paused_host, func.max(_poll.c.paused_until)).where(
+        _poll.c.paused_until > timestamp(now),
+        # One from the future was said before the clock was set back.
+        _poll.c.polled_at <= timestamp(now),
+    )
+    rows = connection.execute(paused.group_by(_poll.c.paused_host)).all()
+    return {host: parse_timestamp(until) - now for host, until in rows}
+
+
+def keep_poll_state(connection: Connection, state: PollState, url: str) -> None:
+    """Writes one feed's line of the poll cache. `url` is the address that feeds.yaml has, as far as the asker knows."""
+    now_there = connection.scalar(select(_feed.c.url).where(_feed.c.id == state.feed))
+    if now_there not in (None, url):
+        # It was changed while an answer from the old one was under way: the new one is to be asked at once.
+        return
+    connection.execute(delete(_poll).where(_poll.c.feed == state.feed))
+    connection.execute(insert(_poll), [_poll_row(state)])
+
+
+def _poll_row(state: PollState) -> dict[str, Any]:
+    return {
+        "feed": state.feed,
         "url": state.url,
         "etag": state.etag,
         "last_modified": state.last_modified,
+        "validated_url": state.validated_url,
         "body_sha256": state.body_sha256,
         "window": json.dumps(sorted(state.window)),
         "polled_at": timestamp_or_none(state.polled_at),
         "succeeded_at": timestamp_or_none(state.succeeded_at),
         "next_due": timestamp_or_none(state.next_due),
         "failures": state.failures,
+        "move_to_url": state.move.to_url if state.move else None,
+        "move_since": timestamp(state.move.since) if state.move else None,
+        "move_seen": state.move.seen if state.move else 0,
+        "paused_host": state.paused_host,
+        "paused_until": timestamp_or_none(state.paused_until),
+        "interval_seconds": int(state.interval.total_seconds()) if state.interval else None,
+        "items_an_hour": state.items_an_hour,
+        "asks": _ASKS.dump_json(state.asks).decode(),
     }
-    connection.execute(delete(_poll).where(_poll.c.feed == state.feed))
-    connection.execute(insert(_poll).values(feed=state.feed, **values))
 
 
 def _poll_state(row: Row[Any]) -> PollState:
@@ -77,12 +163,19 @@ def _poll_state(row: Row[Any]) -> PollState:
         url=row.url,
         etag=row.etag,
         last_modified=row.last_modified,
+        validated_url=row.validated_url,
         body_sha256=row.body_sha256,
         window=frozenset(json.loads(row.window)),
         polled_at=moment_or_none(row.polled_at),
         succeeded_at=moment_or_none(row.succeeded_at),
         next_due=moment_or_none(row.next_due),
         failures=row.failures,
+        move=Move(row.move_to_url, parse_timestamp(row.move_since), row.move_seen) if row.move_to_url else None,
+        paused_host=row.paused_host,
+        paused_until=moment_or_none(row.paused_until),
+        interval=timedelta(seconds=row.interval_seconds) if row.interval_seconds else None,
+        items_an_hour=row.items_an_hour,
+        asks=_ASKS.validate_json(row.asks),
     )
 
 
@@ -97,13 +190,12 @@ class UnreadableDocument:
     detail: str
 
 
-def unreadable_documents(connection: Connection) -> dict[str, UnreadableDocument]:
-    """By feed id, the documents that are skipped until they change."""
-    columns = (_feed.c.id, _feed.c.unreadable_sha256, _feed.c.unreadable_detail)
-    query = select(*columns).where(_feed.c.unreadable_sha256.is_not(None))
-    return {
-        row.id: UnreadableDocument(row.unreadable_sha256, row.unreadable_detail) for row in connection.execute(query)
-    }
+def unreadable_document(connection: Connection, feed: str) -> UnreadableDocument | None:
+    """The document of a feed that is skipped until it changes."""
+    columns = (_feed.c.unreadable_sha256, _feed.c.unreadable_detail)
+    query = select(*columns).where(_feed.c.id == feed, _feed.c.unreadable_sha256.is_not(None))
+    row = connection.execute(query).first()
+    return UnreadableDocument(row.unreadable_sha256, row.unreadable_detail) if row else None
 
 
 def known_feed(connection: Connection, feed: str, poll: PollState | None) -> KnownFeed:

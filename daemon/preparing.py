@@ -38,6 +38,7 @@ from daemon.events import (
     RulesChanged,
 )
 from daemon.headers import SENDER_NAME
+from daemon.intake import MOST_TRIES
 from daemon.mailing import Carrier
 from daemon.notices import Operator
 from daemon.projections import record
@@ -45,7 +46,7 @@ from daemon.queries import Subscription
 from daemon.recipients import last_told
 from daemon.rendering import Rendered, pack, render, to_message
 from daemon.rules import DigestRule
-from daemon.service import MOST_TRIES, Watch
+from daemon.service import Watch
 from daemon.views import DigestView
 
 logger = logging.getLogger(__name__)

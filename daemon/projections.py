@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import singledispatch
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from daemon import events, mailprojections, noticerows
 from daemon.eventlog import Transaction, read
 from daemon.events import Event, NewEvent, Recorded
 from daemon.moments import timestamp, timestamp_or_none
 from daemon.rows import insert_row, update_rows
+from daemon.rules import FeedRule
 from daemon.tables import (
     ClaimRow,
     DeliveryRow,
@@ -26,6 +27,7 @@ from daemon.tables import (
     FeedRow,
     ItemRow,
     MatchRow,
+    PollRow,
     RecipientRow,
     RevisionRow,
     SubscriptionRow,
@@ -33,6 +35,7 @@ from daemon.tables import (
 )
 
 _item, _revision, _match, _feed, _claim = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, ClaimRow))
+_poll = table_of(PollRow)
 _subscription, _recipient, _digest, _digest_match, _delivery = map(
     table_of, (SubscriptionRow, RecipientRow, DigestRow, DigestMatchRow, DeliveryRow)
 )
@@ -120,9 +123,7 @@ def _(event: Event, recorded: Recorded, connection: Connection) -> None:
 
 @_project.register
 def _(event: events.RulesChanged, recorded: Recorded, connection: Connection) -> None:
-    connection.execute(update(_feed).values(enabled=False))
-    for feed in event.rules.feeds:
-        _put_feed(connection, feed.id, feed.url, feed.title, feed.enabled)
+    _put_feeds(connection, event.rules.feeds)
     connection.execute(update(_claim).values(enabled=False))
     for claim in event.rules.claims:
         values = {
@@ -142,17 +143,26 @@ def _(event: events.RulesChanged, recorded: Recorded, connection: Connection) ->
     mailprojections.put_subscriptions(event, recorded, connection)
 
 
-def _put_feed(connection: Connection, feed: str, url: str, title: str, enabled: bool) -> None:
-    row = connection.execute(select(_feed.c.url, _feed.c.state).where(_feed.c.id == feed)).first()
-    values: dict[str, Any] = {"url": url, "title": title, "enabled": enabled}
-    fresh = {"state": "new", "since": None, "reason": "", "detail": "", "hint": "", **_READABLE}
-    if row is None:
-        nothing_yet = {"unfit_keys": "[]", "item_count": 0, "last_item": None, "last_gap": None}
-        insert_row(connection, _feed, id=feed, **values, **fresh, **nothing_yet)
-        return
-    if row.url != url:
-        values |= fresh
-    update_rows(connection, _feed, {"id": feed}, **values)
+def _put_feeds(connection: Connection, feeds: Iterable[FeedRule]) -> None:
+    """Only what is new or other than before is written: of ten thousand feeds, an edit mostly means one."""
+    columns = (_feed.c.id, _feed.c.url, _feed.c.title, _feed.c.enabled)
+    before = {row.id: row for row in connection.execute(select(*columns))}
+    new: list[dict[str, Any]] = []
+    for feed in feeds:
+        row = before.pop(feed.id, None)
+        values: dict[str, Any] = {"url": feed.url, "title": feed.title, "enabled": feed.enabled}
+        fresh = {"state": "new", "since": None, "reason": "", "detail": "", "hint": "", **_READABLE}
+        fresh |= {"asked_url": feed.url, "moved": None}
+        if row is None:
+            nothing_yet = {"unfit_keys": "[]", "item_count": 0, "last_item": None, "last_gap": None}
+            new.append({"id": feed.id, **values, **fresh, **nothing_yet})
+        elif (row.url, row.title, row.enabled) != (feed.url, feed.title, feed.enabled):
+            update_rows(connection, _feed, {"id": feed.id}, **values, **(fresh if row.url != feed.url else {}))
+    if new:
+        connection.execute(insert(_feed), new)
+    for id, row in before.items():
+        if row.enabled:
+            update_rows(connection, _feed, {"id": id}, enabled=False)
 
 
 @_project.register
@@ -279,6 +289,13 @@ def _(event: events.FeedFailed, recorded: Recorded, connection: Connection) -> N
 def _(event: events.FeedRecovered, recorded: Recorded, connection: Connection) -> None:
     since = timestamp(recorded.at)
     _set_feed(connection, recorded, state="ok", since=since, reason="", detail="", hint="", **_READABLE)
+
+
+@_project.register
+def _(event: events.FeedMoved, recorded: Recorded, connection: Connection) -> None:
+    # Where feeds.yaml got another address meanwhile, that one rules.
+    there = {"id": recorded.id, "asked_url": event.from_url}
+    update_rows(connection, _feed, there, asked_url=event.to_url, moved=timestamp(recorded.at))
 
 
 @_project.register

@@ -330,6 +330,8 @@ class FeedHealth:
 
     id: str
     url: str
+    asked_url: str
+    moved: datetime | None
     title: str
     state: str
     since: datetime | None
@@ -342,14 +344,16 @@ class FeedHealth:
     polled_at: datetime | None
     succeeded_at: datetime | None
     next_due: datetime | None
+    interval_seconds: int | None
     failures: int
 
 
 def feed_health(connection: Connection) -> list[FeedHealth]:
     """Every feed that is to be polled, by id. A feed that was read once is `ok` until it fails."""
+    cached = (_poll.c.polled_at, _poll.c.succeeded_at, _poll.c.next_due, _poll.c.failures, _poll.c.interval_seconds)
     query = (
-        select(_feed, _poll.c.polled_at, _poll.c.succeeded_at, _poll.c.next_due, _poll.c.failures)
-        .outerjoin(_poll, and_(_poll.c.feed == _feed.c.id, _poll.c.url == _feed.c.url))
+        select(_feed, *cached)
+        .outerjoin(_poll, and_(_poll.c.feed == _feed.c.id, _poll.c.url == _feed.c.asked_url))
         .where(_feed.c.enabled)
         .order_by(_feed.c.id)
     )
@@ -357,6 +361,8 @@ def feed_health(connection: Connection) -> list[FeedHealth]:
         FeedHealth(
             id=row.id,
             url=row.url,
+            asked_url=row.asked_url,
+            moved=moment_or_none(row.moved),
             title=row.title,
             state="ok" if row.state == "new" and row.succeeded_at else row.state,
             since=moment_or_none(row.since),
@@ -368,7 +374,9 @@ def feed_health(connection: Connection) -> list[FeedHealth]:
             last_gap=moment_or_none(row.last_gap),
             polled_at=moment_or_none(row.polled_at),
             succeeded_at=moment_or_none(row.succeeded_at),
-            next_due=moment_or_none(row.next_due),
+            # One that was never polled is due at once, whenever that is.
+            next_due=moment_or_none(row.next_due) if row.polled_at else None,
+            interval_seconds=row.interval_seconds,
             failures=row.failures or 0,
         )
         for row in connection.execute(query)

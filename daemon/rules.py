@@ -32,7 +32,11 @@ class HasStance(Protocol):
 @dataclass(frozen=True)
 class FeedRule:
     """A feed to poll: its key in feeds.yaml, its address, how often, and how large its document may be, if that is
-    a limit of its own."""
+    a limit of its own.
+
+    `interval_seconds` lie between two polls, or up to `longest_interval_seconds`, as the feed brings news; None: always
+    the same.
+    """
 
     id: str
     url: str
@@ -40,6 +44,11 @@ class FeedRule:
     title: str = ""
     enabled: bool = True
     most_bytes: int | None = None
+    longest_interval_seconds: int | None = None
+
+    @property
+    def longest_seconds(self) -> int:
+        return self.longest_interval_seconds or self.interval_seconds
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ class Rules:
 
     @property
     def intervals(self) -> dict[str, int]:
-        """How many seconds lie between two polls of each feed that is polled."""
+        """How many seconds lie between two polls of each feed that is polled, at least."""
         return {feed.id: feed.interval_seconds for feed in self.polled_feeds}
 
     @property

@@ -1,49 +1,37 @@
 """Where the parts meet: the straight path of a poll.
 
-    feed ─fetch→ Outcome ─split→ Document ─parse→ Feed ─decide→ events ─append+project→ log
-         (many at once)  (in a child process)     (one after another, beside the event loop)
-
-`Watch` is what every command works with: the settings, the log, the compiled rules and a clock.
+feed ─fetch→ Outcome ─split→ Document ─parse→ Feed ─decide→ events ─append+project→ log
+     (many at once)  (in a child process)     (one after another, beside the event loop: `intake`)
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
-from typing import Literal, ParamSpec, Protocol, TypeVar
+from dataclasses import replace
+from functools import partial
+from typing import Literal, ParamSpec, TypeAlias, TypeVar
 
 from daemon import knowledge, queries
-from daemon.decisions import (
-    LONGEST_PAUSE,
-    LONGEST_PAUSE_OFFLINE,
-    AfterChange,
-    KnownFeed,
-    after_change,
-    after_failure,
-    after_gone,
-    after_unchanged,
-    next_poll,
-)
+from daemon.databases import Connection
 from daemon.errors import ClaimwatchError, StreamConflict
-from daemon.eventlog import EventLog
-from daemon.events import ClaimMatched, FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded, RulesChanged
-from daemon.fetching import Changed, Failed, Fetcher, Gone, Outcome, Request, Unchanged
+from daemon.events import NewEvent, Recorded, RulesChanged
+from daemon.fetching import Changed, Fetcher, Request, host_of
+from daemon.intake import Polled as Polled
+from daemon.intake import take_in_safely
 from daemon.items import Feed, NotAFeed
-from daemon.knowledge import PollState, UnreadableDocument
-from daemon.lexicon import forms_coming
-from daemon.matching import Matcher, compile_rules
+from daemon.knowledge import PollState
+from daemon.outcomes import Failed, Outcome
 from daemon.parsing import Parser, Reading, Unreadable
 from daemon.projections import record
 from daemon.rematching import claims_to_rematch
-from daemon.rules import FeedRule, Rules
-from daemon.storeditems import newest_texts
+from daemon.rules import FeedRule
+from daemon.watch import Clock as Clock
+from daemon.watch import SystemClock as SystemClock
+from daemon.watch import Watch as Watch
 
 logger = logging.getLogger(__name__)
 
@@ -55,109 +43,41 @@ _BESIDE = ThreadPoolExecutor(max_workers=2, thread_name_prefix="claimwatch")
 
 MOST_ITEMS = 5_000
 """In one document: the largest real one seen has 794. A megabyte can name 50,000, which take minutes to record."""
-MOST_DETAIL_CHARACTERS = 400
-MANY_TERMS = 1_000
-"""Terms from which on it pays to learn, from what is stored, which of their words are rare."""
-TEXTS_TO_LEARN_FROM = 500
-MOST_TRIES = 10
-"""How often a decision is made again when somebody else was first; more than that is no race."""
-
-
-class Clock(Protocol):
-    """Tells the present, as an aware UTC time."""
-
-    def now(self) -> datetime: ...
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Watch:
-    """A rule set at work on a log."""
-
-    log: EventLog
-    rules: Rules
-    clock: Clock
-    before: Matcher | None = field(default=None, repr=False)
-    """What terms that have not changed are taken over from."""
-
-    @classmethod
-    def over(cls, log: EventLog, rules: Rules, clock: Clock | None = None, before: Matcher | None = None) -> Watch:
-        """The watch of `rules` over `log`."""
-        return cls(log, rules, clock or SystemClock(), before)
-
-    @cached_property
-    def matcher(self) -> Matcher:
-        """The compiled terms. Made when they are first asked for: what only sends or tells needs no dictionaries."""
-        return compile_rules(self.rules, forms_coming, self.before, self._news())
-
-    def _news(self) -> list[str]:
-        if sum(len(claim.terms) for claim in self.rules.watched_claims) < MANY_TERMS:
-            return []
-        with self.log.reading() as connection:
-            return newest_texts(connection, TEXTS_TO_LEARN_FROM)
-
-
-@dataclass(frozen=True)
-class Polled:
-    """What one poll of one feed came to: its outcome, and how much was recorded.
-
-    `recorded` are the events themselves. Whoever is told of a poll sees them; a round that is over holds them no more,
-    because they hold the text of every item.
-    """
-
-    feed: str
-    outcome: Outcome
-    next_due: datetime
-    events: int = 0
-    new_items: int = 0
-    revised_items: int = 0
-    matched_claims: tuple[str, ...] = ()
-    recorded: Sequence[Recorded] = ()
-
-    @classmethod
-    def of(cls, feed: str, outcome: Outcome, next_due: datetime, recorded: Sequence[Recorded]) -> Polled:
-        """What was recorded, counted."""
-        kinds = Counter(one.event.kind for one in recorded)
-        claims = tuple(one.event.claim for one in recorded if one.event.kind == ClaimMatched.kind)
-        counts = (len(recorded), kinds[ItemSeen.kind], kinds[ItemRevised.kind])
-        return cls(feed, outcome, next_due, *counts, claims, recorded)
 
 
 def record_rules(watch: Watch) -> Recorded | None:
-    """Appends `rules_changed` if the log does not know these rules yet, with the claims that a backfill is to match."""
+    """Appends `rules_changed` if the log does not know these rules yet, with the claims that a backfill is to match.
+
+    Each feed that is to be polled has its line of the poll cache from then on.
+    """
     with watch.log.transaction(watch.clock.now()) as transaction:
-        known = queries.recorded_rules(transaction.connection)
-        if known and known.sha256 == watch.rules.sha256:
-            return None
-        waiting = queries.waiting_backfill(transaction.connection)
-        left = waiting.event.rematch if waiting else ()
-        rematch = claims_to_rematch(known.rules if known else None, left, watch.rules)
-        changed = RulesChanged(watch.rules.sha256, watch.rules, rematch)
-        return record(transaction, [NewEvent("watch", changed)])[0]
+        changed = _rules_changed(watch, transaction.connection)
+        recorded = record(transaction, [NewEvent("watch", changed)])[0] if changed else None
+        knowledge.enrol(transaction.connection, watch.rules.polled_feeds)
+        return recorded
+
+
+def enrol_feeds(watch: Watch) -> None:
+    """Makes what is due ready to be asked for, where the rules are not to be recorded yet."""
+    with watch.log.transaction(watch.clock.now()) as transaction:
+        knowledge.enrol(transaction.connection, watch.rules.polled_feeds)
+
+
+def _rules_changed(watch: Watch, connection: Connection) -> RulesChanged | None:
+    known = queries.recorded_rules(connection)
+    if known and known.sha256 == watch.rules.sha256:
+        return None
+    waiting = queries.waiting_backfill(connection)
+    left = waiting.event.rematch if waiting else ()
+    rematch = claims_to_rematch(known.rules if known else None, left, watch.rules)
+    return RulesChanged(watch.rules.sha256, watch.rules, rematch)
 
 
 def due_feeds(watch: Watch) -> list[FeedRule]:
-    """The feeds whose time has come, the longest due first; one that was never polled is due at once."""
-    now = watch.clock.now()
+    """The feeds whose time has come, the longest due first; of the rules that were recorded last."""
     with watch.log.reading() as connection:
-        polls = knowledge.poll_states(connection)
-        gone = {health.id for health in queries.feed_health(connection) if health.state == "gone"}
-    feeds = [feed for feed in watch.rules.polled_feeds if feed.id not in gone]
-    due = [(_due_time(feed, polls.get(feed.id), now), feed) for feed in feeds]
-    return [feed for moment, feed in sorted(due, key=lambda pair: pair[0]) if moment <= now]
-
-
-def _due_time(feed: FeedRule, poll: PollState | None, now: datetime) -> datetime:
-    if poll is None or poll.url != feed.url or poll.next_due is None:
-        return datetime.min.replace(tzinfo=UTC)
-    # A poll in the future means that the clock was set back: its due time means nothing now.
-    return now if poll.polled_at and poll.polled_at > now else poll.next_due
+        due = knowledge.due_feeds(connection, watch.clock.now())
+    return [watch.polled_feeds[id] for id in due if id in watch.polled_feeds]
 
 
 async def poll(
@@ -174,49 +94,75 @@ async def poll(
     `told` hears of each feed as soon as what it brought is committed, with its events; the list has the counts alone.
     """
     results: list[Polled] = []
+    now = watch.clock.now()
     with watch.log.reading() as connection:
-        polls = knowledge.poll_states(connection)
-        unreadable = knowledge.unreadable_documents(connection)
-    waiting = iter(feeds)
-    fetches: set[asyncio.Task[tuple[FeedRule, Outcome, Feed | None]]] = set()
+        fetcher.pause_hosts(knowledge.paused_hosts(connection, now))
+    waiting = _ByHost(feeds)
+    asking: dict[_Step, FeedRule] = {}
+    reading: dict[_Step, FeedRule] = {}
     try:
         while True:
-            # Topped up from an iterator: gathering thousands of requests at once never ends.
-            for feed in itertools.islice(waiting, at_once - len(fetches)):
-                read = _fetch_and_read(watch, fetcher, parser, feed, polls.get(feed.id), unreadable.get(feed.id))
-                fetches.add(asyncio.create_task(read))
-            if not fetches:
+            # Topped up: gathering thousands of requests at once never ends.
+            while len(asking) + len(reading) < at_once and (feed := waiting.next()):
+                asking[asyncio.create_task(_ask(watch, fetcher, feed))] = feed
+            if not asking and not reading:
                 return results
-            done, fetches = await asyncio.wait(fetches, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([*asking, *reading], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                polled = await beside_the_loop(_take_in_safely, watch, *task.result())
+                if feed := asking.pop(task, None):
+                    # While its document is read, its host can be asked for the next one.
+                    waiting.done(feed)
+                    outcome, _ = task.result()
+                    if isinstance(outcome, Changed):
+                        reading[asyncio.create_task(_read(parser, outcome))] = feed
+                        continue
+                polled = await beside_the_loop(take_in_safely, watch, feed or reading.pop(task), *task.result())
                 told(polled)
                 results.append(replace(polled, recorded=()))
     finally:
-        for task in fetches:
+        under_way = [*asking, *reading]
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*fetches, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _fetch_and_read(
-    watch: Watch,
-    fetcher: Fetcher,
-    parser: Parser,
-    feed: FeedRule,
-    state: PollState | None,
-    unreadable: UnreadableDocument | None,
-) -> tuple[FeedRule, Outcome, Feed | None]:
+class _ByHost:
+    """Feeds in their order, one of each host at a time: those that wait for their host hold up no others."""
+
+    def __init__(self, feeds: Iterable[FeedRule]) -> None:
+        self._waiting: dict[str, deque[FeedRule]] = {}
+        for feed in feeds:
+            self._waiting.setdefault(host_of(feed.url), deque()).append(feed)
+        self._free = deque(self._waiting)
+
+    def next(self) -> FeedRule | None:
+        return self._waiting[self._free.popleft()].popleft() if self._free else None
+
+    def done(self, feed: FeedRule) -> None:
+        if self._waiting[host := host_of(feed.url)]:
+            self._free.append(host)
+
+
+_Step: TypeAlias = asyncio.Task[tuple[Outcome, Feed | None]]
+
+
+async def _ask(watch: Watch, fetcher: Fetcher, feed: FeedRule) -> tuple[Outcome, None]:
+    with watch.log.reading() as connection:
+        state = knowledge.poll_state(connection, feed)
+        unreadable = knowledge.unreadable_document(connection, feed.id)
     outcome = await fetcher.fetch(_request(feed, state), watch.clock.now())
-    if not isinstance(outcome, Changed):
-        return feed, outcome, None
-    if unreadable and outcome.body_sha256 == unreadable.sha256:
-        return feed, _given_up(outcome, unreadable.detail), None
+    if isinstance(outcome, Changed) and unreadable and outcome.body_sha256 == unreadable.sha256:
+        return _given_up(outcome, unreadable.detail), None
+    return outcome, None
+
+
+async def _read(parser: Parser, outcome: Changed) -> tuple[Outcome, Feed | None]:
     try:
         reading = await parser.parse(outcome.body, outcome.charset)
     except ClaimwatchError as error:
         # This machine's fault and not the feed's; but a round that broke off here would ask again within seconds.
-        return feed, Failed("no parser", error.message, error.hint), None
-    return feed, *after_reading(outcome, reading)
+        return Failed("no parser", error.message, error.hint), None
+    return after_reading(outcome, reading)
 
 
 def after_reading(outcome: Changed, reading: Reading) -> tuple[Outcome, Feed | None]:
@@ -266,93 +212,14 @@ async def beside_the_loop(function: Callable[P, R], *args: P.args, **kwargs: P.k
         raise
 
 
-def _request(feed: FeedRule, poll: PollState | None) -> Request:
-    if poll is None or poll.url != feed.url:
-        return Request(feed.id, feed.url, most_bytes=feed.most_bytes)
-    return Request(feed.id, feed.url, poll.etag, poll.last_modified, poll.body_sha256, feed.most_bytes)
-
-
-def _take_in_safely(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | None) -> Polled:
-    """`take_in`, where a document that breaks our own code is a failure of its feed and of no other."""
-    try:
-        return take_in(watch, feed, outcome, document)
-    except ClaimwatchError:
-        raise
-    except Exception as error:
-        logger.exception("action=unreadable feed=%s", feed.id)
-        hint = "This is a fault of claimwatch: please report it with the feed's document."
-        return take_in(watch, feed, Failed("unreadable", f"{type(error).__name__}: {error}", hint))
-
-
-def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | None = None) -> Polled:
-    """Decides what an outcome means and makes it true: events, projections and poll cache in one transaction.
-
-    `document` is what a changed document says. Somebody else who saw the same item first wins; what was decided is
-    then decided again on what they wrote.
-    """
-    now = watch.clock.now()
-    items = document.items if document else ()
-    for _ in range(MOST_TRIES):
-        with watch.log.reading() as connection:
-            before = knowledge.poll_states(connection, feed.id).get(feed.id)
-            if before is None or before.url != feed.url:
-                before = PollState(feed.id, feed.url)
-            known = knowledge.known_feed(connection, feed.id, before)
-            known_items = knowledge.known_items(connection, feed.id, items)
-        if isinstance(outcome, Changed):
-            decision = after_change(known, items, known_items, watch.matcher, now)
-        else:
-            decision = AfterChange(_events_without_document(known, outcome), known.window)
-        state = _next_state(before, feed, outcome, decision.window, now)
-        try:
-            with watch.log.transaction(now) as transaction:
-                recorded = record(transaction, decision.events)
-                knowledge.keep_poll_state(transaction.connection, state)
-        except StreamConflict as conflict:
-            logger.info("action=decide_again feed=%s: %s", feed.id, conflict)
-            continue
-        assert state.next_due is not None
-        return Polled.of(feed.id, outcome, state.next_due, recorded)
-    raise ClaimwatchError(
-        f"what the log holds of the feed {feed.id} does not fit its tables",
-        hint="Run `claimwatch rebuild`, then `claimwatch verify`.",
+def _request(feed: FeedRule, state: PollState) -> Request:
+    return Request(
+        feed=feed.id,
+        url=state.url,
+        etag=state.etag,
+        last_modified=state.last_modified,
+        body_sha256=state.body_sha256,
+        most_bytes=feed.most_bytes,
+        validated_url=state.validated_url,
+        home=feed.url,
     )
-
-
-def _events_without_document(known: KnownFeed, outcome: Unchanged | Gone | Failed) -> tuple[NewEvent, ...]:
-    match outcome:
-        case Unchanged():
-            stream = f"feed/{known.id}"
-            return tuple(NewEvent(stream, event, known.version) for event in after_unchanged(known))
-        case Gone(url):
-            return after_gone(known, url)
-        case Failed(reason, detail, hint):
-            # Part of it may be a server's own words, which are as long as it likes.
-            detail = " ".join(detail.split())[:MOST_DETAIL_CHARACTERS]
-            return after_failure(known, FeedFailed(reason, detail, hint, outcome.document_sha256))
-
-
-def _next_state(
-    before: PollState, feed: FeedRule, outcome: Outcome, window: frozenset[str], now: datetime
-) -> PollState:
-    """The poll cache after an outcome. A failure keeps all that a next conditional request needs."""
-    failures = before.failures + 1 if isinstance(outcome, Failed | Gone) else 0
-    not_before = outcome.not_before if isinstance(outcome, Failed) else None
-    offline = isinstance(outcome, Failed) and outcome.offline
-    longest = LONGEST_PAUSE_OFFLINE if offline else LONGEST_PAUSE
-    due = next_poll(feed.id, timedelta(seconds=feed.interval_seconds), failures, now, not_before, longest)
-    state = replace(before, url=feed.url, polled_at=now, next_due=due, failures=failures)
-    match outcome:
-        case Changed():
-            return replace(
-                state,
-                etag=outcome.etag,
-                last_modified=outcome.last_modified,
-                body_sha256=outcome.body_sha256,
-                window=window,
-                succeeded_at=now,
-            )
-        case Unchanged():
-            return replace(state, etag=outcome.etag, last_modified=outcome.last_modified, succeeded_at=now)
-        case _:
-            return state

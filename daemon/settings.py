@@ -26,6 +26,7 @@ from daemon.feedsfile import (
     MailEntry,
     SeedFile,
     TermEntry,
+    pauses_of,
 )
 from daemon.fields import is_key, name_and_address
 from daemon.headers import SENDER_NAME
@@ -368,8 +369,17 @@ def _to(entry: DigestEntry) -> list[str]:
 def _rules(entries: FeedsFile, claims: Mapping[str, tuple[Claim, Seed]]) -> Rules:
     return Rules(
         feeds=tuple(
-            FeedRule(id, feed.url, feed.every or entries.polling.every, feed.title, feed.enabled, feed.most_bytes)
+            FeedRule(
+                id=id,
+                url=feed.url,
+                interval_seconds=shortest,
+                title=feed.title,
+                enabled=feed.enabled,
+                most_bytes=feed.most_bytes,
+                longest_interval_seconds=longest if longest > shortest else None,
+            )
             for id, feed in entries.feeds.items()
+            for shortest, longest in [pauses_of(feed, entries.polling)]
         ),
         claims=tuple(_claim_rule(*claims[id], entry) for id, entry in entries.claims.items()),
         digests=tuple(

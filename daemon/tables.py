@@ -77,6 +77,7 @@ class MatchRow(SQLModel, table=True):
 class FeedRow(SQLModel, table=True):
     """A feed and how it does. `unfit_keys` are what can't identify its items: `guid`, `link` or both.
 
+    `url` is the address in feeds.yaml, `asked_url` the one that is asked: another one where the feed moved, at `moved`.
     `unreadable_sha256` is the hash of the document that was last given up, as long as no other one was read;
     `unreadable_detail` is why.
     """
@@ -84,6 +85,8 @@ class FeedRow(SQLModel, table=True):
     __tablename__ = "feed"
     id: str = Field(primary_key=True)
     url: str
+    asked_url: str
+    moved: str | None
     title: str
     enabled: bool
     state: str
@@ -232,19 +235,36 @@ class ToldTroubleRow(SQLModel, table=True):
 
 
 class PollRow(SQLModel, table=True):
-    """The poll cache: what the next conditional request and the next due time go by. Not rebuilt from the log."""
+    """The poll cache: what the next conditional request and the next due time go by. Not rebuilt from the log.
+
+    Each feed that is to be polled has a line, also before its first poll; one that rests has no `next_due`.
+    `url` is the address that is asked, `validated_url` the one whose `etag` and `last_modified` these are (another one
+    behind a redirect). `move_…` is what good answers in a row say of another address: which, since when, how many.
+    `interval_seconds` is the pause that was decided last, by `items_an_hour`, how many new ones the feed brings when it
+    is busy, and by `asks`, what its document says of pauses, as JSON. No feed of `paused_host` is asked before
+    `paused_until`, which that host said when this one was asked.
+    """
 
     __tablename__ = "poll"
     feed: str = Field(primary_key=True)
     url: str
     etag: str | None = None
     last_modified: str | None = None
+    validated_url: str | None = None
     body_sha256: str | None = None
     window: str = "[]"
-    polled_at: str | None = None
+    polled_at: str | None = Field(default=None, index=True)
     succeeded_at: str | None = None
     next_due: str | None = Field(default=None, index=True)
     failures: int = 0
+    move_to_url: str | None = None
+    move_since: str | None = None
+    move_seen: int = 0
+    paused_host: str | None = None
+    paused_until: str | None = Field(default=None, index=True)
+    interval_seconds: int | None = None
+    items_an_hour: float | None = None
+    asks: str = "{}"
 
 
 class BackfillRow(SQLModel, table=True):

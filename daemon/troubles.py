@@ -39,7 +39,7 @@ WHOSE = "`claimwatch status` says whose id that is."
 def look(connection: Connection, intervals: Mapping[str, int], now: datetime) -> Look:
     """The troubles that there are, and since when those are over that somebody was told of.
 
-    `intervals` are how many seconds lie between two polls of each feed.
+    `intervals` are how many seconds lie between two polls of each feed, at least.
     """
     found = _feeds(connection, now).joined(_deliveries(connection, now))
     return found.joined(_templates(connection)).joined(_gaps(connection, intervals, now))
@@ -78,7 +78,7 @@ def _told_feeds(
 
     Notes since when the others are well in `over`.
     """
-    poll = (_poll.c.feed == _feed.c.id) & (_poll.c.url == _feed.c.url)
+    poll = (_poll.c.feed == _feed.c.id) & (_poll.c.url == _feed.c.asked_url)
     query = select(_feed, _poll.c.succeeded_at).outerjoin(_poll, poll)
     for row in connection.execute(query.where(_feed.c.enabled, _feed.c.id.in_(_told_keys(kind)))).all():
         if row.state == "ok" or (row.state == "new" and row.succeeded_at):
@@ -176,7 +176,7 @@ def _templates(connection: Connection) -> Look:
 
 
 def _gaps(connection: Connection, intervals: Mapping[str, int], now: datetime) -> Look:
-    """The feeds that bring and drop items between two polls, though they were asked on time."""
+    """The feeds that bring and drop items between two polls, though they were asked as often as they may be."""
     found: dict[str, list[datetime]] = {}
     for recorded in read(connection, kinds=(GapSuspected.kind,), since=now - GAPS_LOOKED_BACK):
         event, interval = recorded.event, intervals.get(recorded.id)
@@ -190,7 +190,7 @@ def _gaps(connection: Connection, intervals: Mapping[str, int], now: datetime) -
                 feed,
                 times[0],
                 f"between {GAPS_TOO_MANY} or more pairs of polls in a week, items may have come and gone unseen",
-                "Ask it more often: every: in feeds.yaml.",
+                "Ask it more often: a shorter min: (or every:) in feeds.yaml.",
             )
             for feed, times in found.items()
             if len(times) >= GAPS_TOO_MANY

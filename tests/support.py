@@ -25,13 +25,13 @@ from daemon.eventlog import EventLog
 from daemon.fetching import Changed, Fetcher, Outcome, open_fetcher
 from daemon.guard import GuardedTransport
 from daemon.inflection import inflect
+from daemon.intake import take_in as take_in_document
 from daemon.items import Item, parse, split
 from daemon.mailing import Carrier, MaildirCarrier
 from daemon.matching import Matcher, compile_rules
 from daemon.preparing import Post
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.service import Polled, Watch, after_reading
-from daemon.service import take_in as take_in_document
 from daemon.settings import load_templates, shipped
 from daemon.words import Forms
 

@@ -27,13 +27,14 @@ from daemon.backfill import SMALLEST_CHUNK, Backfill, Progress, catch_up, progre
 from daemon.backtest import VirtualClock
 from daemon.eventlog import EventLog, read
 from daemon.events import BackfillFinished, ClaimMatched, DigestPrepared, MatchLapsed, MatchReviewed, Recorded
-from daemon.fetching import Changed
+from daemon.intake import take_in
 from daemon.items import Feed, Item
+from daemon.outcomes import Changed
 from daemon.preparing import prepare_due
 from daemon.rematching import after_rematching
 from daemon.rendering import unpack
 from daemon.rules import ClaimRule, Rules, TermRule
-from daemon.service import Watch, record_rules, take_in
+from daemon.service import Watch, record_rules
 from daemon.tables import BackfillRow, MatchRow, table_of
 from tests.databases import AnyDatabase
 from tests.support import NOW, claim, feed, item, post, rules

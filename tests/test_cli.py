@@ -44,8 +44,8 @@ from daemon.events import (
     WatchStarted,
     WatchStopped,
 )
-from daemon.fetching import Failed, Gone
 from daemon.locks import writer_lock
+from daemon.outcomes import Failed, Gone
 from daemon.projections import record
 from daemon.rules import recipient_id
 from daemon.service import Polled
@@ -379,7 +379,7 @@ def test_a_poll_tells_each_feed_as_an_object(desk: Desk) -> None:
     (told,) = desk.objects("poll")
     due = datetime.fromisoformat(told.pop("next_due"))
     assert told == {"feed": "gazette", "outcome": "changed", "items": 2, "revised": 0, "matches": ["prisoner-exchange"]}
-    assert timedelta(minutes=14) < due - datetime.now(UTC) < timedelta(minutes=17)
+    assert timedelta(minutes=4) < due - datetime.now(UTC) < timedelta(minutes=6)
 
 
 def test_a_poll_speaks_to_a_person_on_stderr(desk: Desk) -> None:

@@ -12,12 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon import decisions
-from daemon.decisions import AfterChange, KnownFeed, KnownItem, after_change, after_failure, after_gone, after_unchanged
+from daemon.decisions import (
+    AfterChange,
+    KnownFeed,
+    KnownItem,
+    Move,
+    after_change,
+    after_failure,
+    after_gone,
+    after_moved,
+    after_unchanged,
+    next_move,
+)
 from daemon.events import (
     ClaimMatched,
     Event,
     FeedFailed,
     FeedGone,
+    FeedMoved,
     FeedRecovered,
     FeedRekeyed,
     GapSuspected,
@@ -26,9 +38,9 @@ from daemon.events import (
     MatchLapsed,
     NewEvent,
 )
-from daemon.fetching import Changed
 from daemon.items import Item
 from daemon.matching import Matcher
+from daemon.outcomes import Changed
 from daemon.service import Watch
 from tests.support import NOW, claim, compiled, item, move_on, rss, rules, take_in
 
@@ -690,6 +702,45 @@ def test_a_feed_that_is_gone_is_told_once() -> None:
     url = "https://gazette.example/rss"
     assert after_gone(FAILING, url) == (NewEvent("feed/gazette", FeedGone(url), 3),)
     assert after_gone(replace(FAILING, state="gone"), url) == ()
+
+
+# ── moving ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+OLD, NEW = "https://gazette.example/rss", "https://gazette.example/feed"
+
+
+def move_after(*told: tuple[float, str | None]) -> Move | None:
+    """What answers so many hours after noon, each with the address it names for good, come to."""
+    move: Move | None = None
+    for hours, moved_to in told:
+        move = next_move(move, moved_to, NOW + timedelta(hours=hours))
+    return move
+
+
+def moves(now_hours: float, move: Move | None) -> bool:
+    return after_moved(FAILING, (), OLD, move, NOW + timedelta(hours=now_hours)) is not None
+
+
+def test_a_feed_moves_when_a_site_said_so_three_times_in_a_row_and_for_a_day() -> None:
+    assert moves(24, move_after((0, NEW), (1, NEW), (24, NEW)))
+    assert not moves(23.9, move_after((0, NEW), (1, NEW), (23.9, NEW)))
+    assert not moves(30, move_after((0, NEW), (30, NEW)))
+    assert not moves(30, None)
+
+
+@pytest.mark.parametrize("between", [None, "https://elsewhere.example/"])
+def test_an_answer_without_the_move_takes_back_what_others_said(between: str | None) -> None:
+    assert move_after((0, NEW), (1, NEW), (12, between), (24, NEW)) == Move(NEW, NOW + timedelta(hours=24), 1)
+
+
+def test_a_move_is_recorded_behind_what_else_is_decided_of_the_feed() -> None:
+    move = move_after((0, NEW), (1, NEW), (24, NEW))
+    decided = [
+        NewEvent("feed/gazette", FeedRecovered(NOW), 3),
+        NewEvent("item/1", ItemRevised("gazette", None, None, "", "", "", None, None, None, "1"), 1),
+    ]
+    moved = after_moved(FAILING, decided, OLD, move, NOW + timedelta(hours=24))
+    assert moved == NewEvent("feed/gazette", FeedMoved(OLD, NEW), 4)
 
 
 # ── when to ask again ────────────────────────────────────────────────────────────────────────────────────────────

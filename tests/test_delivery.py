@@ -36,10 +36,10 @@ from daemon.events import (
     WatchStarted,
     WatchStopped,
 )
-from daemon.fetching import Changed, Failed, Gone, Unchanged
 from daemon.items import Item
 from daemon.knowledge import PollState, keep_poll_state
 from daemon.mailing import Accepted, Deferred, Handover, MaildirCarrier, Refused
+from daemon.outcomes import Changed, Failed, Gone, Unchanged
 from daemon.preparing import (
     Post,
     digest_rule,
@@ -884,5 +884,6 @@ def test_a_delivery_that_somebody_else_took_in_hand_is_left_to_them(begun_watch:
 def test_a_recovered_feed_is_no_trouble(begun_watch: Watch) -> None:
     add(begun_watch, ("feed/gazette", FeedGone("x")), ("feed/gazette", FeedRecovered(NOW)))
     with begun_watch.log.transaction(NOW) as transaction:
-        keep_poll_state(transaction.connection, PollState("gazette", begun_watch.rules.feeds[0].url))
+        url = begun_watch.rules.feeds[0].url
+        keep_poll_state(transaction.connection, PollState("gazette", url), url)
     assert covered(begun_watch).troubles == ()

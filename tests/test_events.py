@@ -33,6 +33,7 @@ from daemon.events import (
     Evidence,
     FeedFailed,
     FeedGone,
+    FeedMoved,
     FeedRecovered,
     FeedRekeyed,
     GapSuspected,
@@ -120,6 +121,7 @@ EXAMPLES: tuple[Event, ...] = (
     FeedFailed("timeout", "no answer in 20 s", "It is tried again."),
     FeedRecovered(MORNING),
     FeedGone("https://gazette.example/rss"),
+    FeedMoved("https://gazette.example/rss", "https://gazette.example/feed"),
     FeedRekeyed("link", "https://gazette.example/", ("One", "Another")),
     GapSuspected(MORNING, NOON),
     GapSuspected(None, NOON),
@@ -471,7 +473,9 @@ STREAM_OF = {
     **dict.fromkeys(("watch_started", "watch_stopped", "rules_changed", "backfill_finished"), "watch"),
     **dict.fromkeys(("item_seen", "item_revised", "item_redacted"), "item"),
     **dict.fromkeys(("claim_matched", "match_reviewed", "match_lapsed"), "claim"),
-    **dict.fromkeys(("feed_failed", "feed_recovered", "feed_gone", "feed_rekeyed", "gap_suspected"), "feed"),
+    **dict.fromkeys(
+        ("feed_failed", "feed_recovered", "feed_gone", "feed_moved", "feed_rekeyed", "gap_suspected"), "feed"
+    ),
     **dict.fromkeys(("digest_prepared", "digest_skipped"), "digest"),
     **dict.fromkeys(("delivery_started", "delivery_accepted", "delivery_deferred"), "digest"),
     **dict.fromkeys(("delivery_refused", "delivery_cancelled", "delivery_uncertain"), "digest"),

@@ -23,15 +23,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon import __version__
-from daemon.fetching import (
+from daemon.fetching import Fetcher, Request, open_fetcher
+from daemon.guard import GuardedTransport
+from daemon.outcomes import (
     LONGEST_RETRY_AFTER,
+    Answered,
     Changed,
     Failed,
-    Fetcher,
     Gone,
     Outcome,
-    Request,
     Unchanged,
+    fresh_for,
     retry_after,
 )
 from tests.support import NOW, Answer, WebServer, fetcher, item, rss
@@ -235,17 +237,40 @@ def test_a_bot_wall_is_called_by_its_name(web: WebServer) -> None:
     assert failure.hint == "The site refuses robots: ask it for an exception, or use another feed."
 
 
+@pytest.mark.parametrize(
+    ("headers", "wall"),
+    [
+        ({"cf-mitigated": "challenge"}, "cf-mitigated"),
+        ({"x-amzn-waf-action": "captcha"}, "x-amzn-waf-action"),
+        ({"Server": "ddos-guard"}, "server: ddos-guard"),
+    ],
+)
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_bot_walls_are_known_by_their_headers(web: WebServer, status: int, headers: dict[str, str], wall: str) -> None:
+    failure = failure_of(web.serve("/feed.xml", Answer(status=status, headers=headers)))
+    assert failure.detail.endswith(f"({wall}: the site's bot wall)")
+    assert failure.hint == "The site refuses robots: ask it for an exception, or use another feed."
+
+
+def test_a_missing_page_behind_a_bot_wall_is_a_missing_page(web: WebServer) -> None:
+    failure = failure_of(web.serve("/feed.xml", Answer(status=404, headers={"Server": "ddos-guard"})))
+    assert (failure.detail, failure.hint) == (
+        "404 Not Found",
+        "The feed may have moved: look for its new address on the site.",
+    )
+
+
 # ── when to come back ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_says_when_the_site_may_be_asked_again(web: WebServer, status: int) -> None:
     failure = failure_of(web.serve("/feed.xml", Answer(status=status, headers={"Retry-After": "120"})))
-    assert failure.not_before == NOW + timedelta(seconds=120)
+    assert (failure.pause, failure.pausing_host) == (timedelta(seconds=120), "127.0.0.1")
 
 
 def test_retry_after_means_nothing_beside_other_statuses(web: WebServer) -> None:
-    assert failure_of(web.serve("/feed.xml", Answer(status=404, headers={"Retry-After": "120"}))).not_before is None
+    assert failure_of(web.serve("/feed.xml", Answer(status=404, headers={"Retry-After": "120"}))).pause is None
 
 
 @pytest.mark.parametrize(
@@ -278,6 +303,34 @@ def test_no_retry_after_can_raise_or_ask_for_more_than_a_week(value: str) -> Non
     assert moment is None or NOW <= moment <= NOW + LONGEST_RETRY_AFTER
 
 
+def test_a_host_that_wants_a_pause_gets_it_from_all_who_are_sent_there(web: WebServer) -> None:
+    busy = web.serve("/busy", Answer(status=503, headers={"Retry-After": "120"}))
+    other = web.serve("/feed.xml", BODY)
+    web.serve("/away", Answer(status=302, headers={"Location": other}))
+    elsewhere = web.url("/away").replace("127.0.0.1", "localhost")
+
+    async def all_of_them() -> list[Outcome]:
+        async with fetcher() as opened:
+            outcomes = [await opened.fetch(Request("gazette", url), NOW) for url in (busy, other, elsewhere)]
+            opened.pause_hosts({"localhost": timedelta(hours=1)})
+            return [*outcomes, *[await opened.fetch(Request("gazette", url), NOW) for url in (other, elsewhere)]]
+
+    first, same_host, sent_there, after_all, held = asyncio.run(all_of_them())
+    assert isinstance(first, Failed)
+    for one, host, seconds in (
+        (same_host, "127.0.0.1", 120),
+        (sent_there, "127.0.0.1", 120),
+        (held, "localhost", 3600),
+    ):
+        assert isinstance(one, Failed)
+        assert (one.reason, one.pausing_host) == ("paused by its host", None)
+        assert one.detail == f"{host} asked for a pause when another of its feeds was asked"
+        assert one.pause is not None
+        assert timedelta(seconds=seconds - 5) < one.pause <= timedelta(seconds=seconds)
+    assert isinstance(after_all, Changed)
+    assert [asked.path for asked in web.asked] == ["/busy", "/away", "/feed.xml"]
+
+
 # ── redirects ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -296,11 +349,31 @@ def test_a_relative_redirect_is_followed(web: WebServer, location: str) -> None:
     assert body_of(url) == BODY
 
 
-def test_the_question_stays_conditional_over_a_redirect(web: WebServer) -> None:
-    web.serve("/new.xml", Answer(status=304))
+def test_the_question_is_conditional_at_the_address_alone_that_gave_the_validators(web: WebServer) -> None:
+    new = web.serve("/new.xml", Answer(status=304))
     url = web.serve("/feed.xml", Answer(status=302, headers={"Location": "/new.xml"}))
-    assert outcome_of(url, etag='"1"') == Unchanged('"1"', None)
-    assert [asked.headers["if-none-match"] for asked in web.asked] == ['"1"', '"1"']
+    outcome = outcome_of(url, etag='"1"', last_modified="today", validated_url=new)
+    assert outcome == Unchanged('"1"', "today")
+    assert isinstance(outcome, Unchanged)
+    assert outcome.answered == Answered(new)
+    conditions = [(asked.headers.get("if-none-match"), asked.headers.get("if-modified-since")) for asked in web.asked]
+    assert conditions == [(None, None), ('"1"', "today")]
+
+
+def test_nothing_of_an_old_address_s_validators_is_sent_where_a_redirect_leads(web: WebServer) -> None:
+    web.serve("/new.xml", BODY)
+    url = web.serve("/feed.xml", Answer(status=302, headers={"Location": "/new.xml"}))
+    assert isinstance(outcome_of(url, etag='"1"', last_modified="today"), Changed)
+    assert not {"if-none-match", "if-modified-since"} & web.asked[1].headers.keys()
+
+
+def test_a_304_to_a_question_without_a_condition_is_a_failure(web: WebServer) -> None:
+    """Taken for an answer, it would make a feed that was never read look well."""
+    failure = failure_of(web.serve("/feed.xml", Answer(status=304, headers={"ETag": '"1"'})))
+    assert (failure.reason, failure.detail) == (
+        "broken answer",
+        "304 (not modified) to a question without a condition",
+    )
 
 
 def test_five_redirects_are_followed(web: WebServer) -> None:
@@ -346,6 +419,104 @@ def test_a_redirect_to_nonsense_is_a_failure(web: WebServer, location: str) -> N
     assert failure_of(web.serve("/feed.xml", Answer(status=302, headers={"Location": location}))).detail
 
 
+def moved_to(url: str, secrets: dict[str, str] | None = None, **fields: Any) -> str | None:
+    """Where a feed may move after one good answer."""
+
+    async def once() -> Outcome:
+        transport = GuardedTransport(allowed=["127.0.0.1", "localhost"])
+        limits: dict[str, Any] = {"timeout_seconds": 5, "most_bytes": 1_000_000, "host_pause_seconds": 0}
+        theirs = {"gazette": secrets} if secrets else {}
+        async with open_fetcher(**limits, transport=transport, secrets=theirs) as opened:
+            return await opened.fetch(Request("gazette", url, **fields), NOW)
+
+    outcome = asyncio.run(once())
+    assert isinstance(outcome, Changed), outcome
+    return outcome.answered.moved_to
+
+
+def redirects(web: WebServer, *statuses: int) -> str:
+    """Addresses /0, /1 … that redirect each to the next, the last one to a feed."""
+    for at, status in enumerate(statuses):
+        web.serve(f"/{at}", Answer(status=status, headers={"Location": f"/{at + 1}"}))
+    web.serve(f"/{len(statuses)}", BODY)
+    return web.url("/0")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "moved"),
+    [
+        ((301,), "/1"),
+        ((308,), "/1"),
+        ((301, 308), "/2"),
+        ((301, 302), "/1"),
+        ((302,), None),
+        ((303,), None),
+        ((307,), None),
+        ((307, 301), None),
+        ((), None),
+    ],
+)
+def test_a_feed_may_move_as_far_as_every_step_is_permanent(
+    web: WebServer, statuses: tuple[int, ...], moved: str | None
+) -> None:
+    assert moved_to(redirects(web, *statuses)) == (moved and web.url(moved))
+
+
+def test_a_permanent_redirect_to_a_failure_moves_nothing(web: WebServer) -> None:
+    web.serve("/new.xml", Answer(status=503))
+    failure_of(web.serve("/feed.xml", Answer(status=301, headers={"Location": "/new.xml"})))
+
+
+def test_a_login_in_an_address_is_followed_and_never_moved_to(web: WebServer) -> None:
+    web.serve("/new.xml", BODY)
+    location = web.url("/new.xml").replace("http://", "http://user:word@")
+    assert moved_to(web.serve("/feed.xml", Answer(status=301, headers={"Location": location}))) is None
+
+
+def test_the_part_of_a_document_that_a_redirect_names_is_no_part_of_the_address(web: WebServer) -> None:
+    new = web.serve("/new.xml", BODY)
+    assert moved_to(web.serve("/feed.xml", Answer(status=301, headers={"Location": "/new.xml#top"}))) == new
+
+
+def test_a_feed_with_secrets_may_move_within_its_origin_alone(web: WebServer) -> None:
+    secret = {"x-key": "secret"}
+    assert moved_to(redirects(web, 301), secret) == web.url("/1")
+    elsewhere = web.url("/1").replace("127.0.0.1", "localhost")
+    url = web.serve("/0", Answer(status=301, headers={"Location": elsewhere}))
+    assert moved_to(url) == elsewhere
+    assert moved_to(url, secret) is None
+    assert [asked.path for asked in web.asked if "x-key" in asked.headers] == ["/0", "/1", "/0"]
+
+
+def test_secrets_that_came_after_a_move_go_to_the_origin_in_feeds_yaml(web: WebServer) -> None:
+    home, away = web.serve("/feed.xml", BODY), web.serve("/new.xml", BODY).replace("127.0.0.1", "localhost")
+    moved_to(away, {"x-key": "secret"}, home=home, etag='"1"')
+    assert [(asked.path, asked.headers.get("x-key")) for asked in web.asked] == [("/feed.xml", "secret")]
+    assert "if-none-match" not in web.asked[0].headers
+
+
+def test_a_feed_that_left_https_has_not_moved() -> None:
+    """Followed as before; but what is asked from then on must not become less safe."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+    async def once() -> Outcome:
+        async with server(saying(good)) as open_url:
+            head = f"HTTP/1.1 301 Moved\r\nLocation: {open_url}\r\n\r\n".encode()
+            transport = GuardedTransport(allowed=["127.0.0.1"], tls=trusting)
+            limits: dict[str, Any] = {"timeout_seconds": 5, "most_bytes": 1_000_000, "host_pause_seconds": 0}
+            async with server(saying(head), tls=context) as url, open_fetcher(**limits, transport=transport) as opened:
+                return await opened.fetch(Request("gazette", url.replace("http:", "https:")), NOW)
+
+    outcome = asyncio.run(once())
+    assert isinstance(outcome, Changed), outcome
+    assert outcome.answered.moved_to is None
+
+
 def test_a_feed_gone_behind_a_redirect_names_what_is_gone(web: WebServer) -> None:
     gone = web.serve("/new.xml", Answer(status=410))
     assert outcome_of(web.serve("/feed.xml", Answer(status=302, headers={"Location": "/new.xml"}))) == Gone(gone)
@@ -361,12 +532,31 @@ def test_a_feed_gone_behind_a_redirect_names_what_is_gone(web: WebServer) -> Non
         ("x-gzip", gzip.compress(BODY)),
         (" GZIP ", gzip.compress(BODY)),
         ("deflate", zlib.compress(BODY)),
+        ("deflate", zlib.compress(BODY, wbits=-15)),
         ("identity", BODY),
         ("", BODY),
     ],
 )
 def test_a_packed_body_is_unpacked(web: WebServer, encoding: str, body: bytes) -> None:
     assert body_of(web.serve("/feed.xml", Answer(body, headers={"Content-Encoding": encoding}))) == BODY
+
+
+@pytest.mark.parametrize(("encoding", "bits"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
+def test_a_packed_body_may_come_byte_by_byte(encoding: str, bits: int) -> None:
+    packed = zlib.compress(BODY, wbits=bits)
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        lines = ("HTTP/1.1 200 OK", f"Content-Encoding: {encoding}", f"Content-Length: {len(packed)}", "", "")
+        writer.write("\r\n".join(lines).encode())
+        for at in range(len(packed)):
+            writer.write(packed[at : at + 1])
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    outcome = outcome_from(drip)
+    assert isinstance(outcome, Changed), outcome
+    assert outcome.body == BODY
 
 
 def test_a_gzip_body_of_several_members_is_read_to_its_end(web: WebServer) -> None:
@@ -552,6 +742,34 @@ def test_a_certificate_of_an_unknown_authority_is_a_failure_of_its_own() -> None
 
 
 @pytest.mark.parametrize(
+    ("host", "ends", "hint"),
+    [
+        ("127.0.0.1", -1, "The site's certificate has expired: tell it, and look at this machine's clock."),
+        ("elsewhere.example", 1, "The certificate is another site's: check the address in feeds.yaml."),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_decides_what_to_do(host: str, ends: int, hint: str) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    today = datetime.now(UTC)
+    authority.issue_cert(
+        host, not_before=today - timedelta(days=9), not_after=today + timedelta(days=ends)
+    ).configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    async def once() -> Outcome:
+        transport = GuardedTransport(allowed=["127.0.0.1"], tls=trusting)
+        limits: dict[str, Any] = {"timeout_seconds": 5, "most_bytes": 1_000_000, "host_pause_seconds": 0}
+        async with server(saying(b""), tls=context) as url, open_fetcher(**limits, transport=transport) as opened:
+            return await opened.fetch(Request("gazette", url.replace("http:", "https:")), NOW)
+
+    outcome = asyncio.run(once())
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.hint) == ("tls", hint)
+
+
+@pytest.mark.parametrize(
     "url", ["", "feed.xml", "file:///etc/hostname", "http://", "http://[::1", "http://\x00/", "http://127.0.0.1:99999/"]
 )
 def test_an_address_that_is_none_is_a_failure(url: str) -> None:
@@ -712,6 +930,40 @@ def test_a_site_that_several_feeds_redirect_to_is_asked_one_at_a_time_too() -> N
 
 
 def test_the_present_is_a_parameter(web: WebServer) -> None:
-    url = web.serve("/feed.xml", Answer(status=429, headers={"Retry-After": "60"}))
-    then = datetime(2001, 1, 1, tzinfo=UTC)
-    assert failure_of(url, now=then).not_before == then + timedelta(minutes=1)
+    url = web.serve("/feed.xml", Answer(status=429, headers={"Retry-After": "Mon, 01 Jan 2001 00:01:00 GMT"}))
+    assert failure_of(url, now=datetime(2001, 1, 1, tzinfo=UTC)).pause == timedelta(minutes=1)
+
+
+# ── for how long an answer holds ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0),
+        ({"cache-control": "max-age=600"}, 600),
+        ({"cache-control": 'public, Max-Age="600"'}, 600),
+        ({"cache-control": "max-age=600", "age": "100"}, 500),
+        ({"cache-control": "max-age=600", "age": "1000"}, 0),
+        ({"cache-control": "max-age=600, no-cache"}, 0),
+        ({"cache-control": "no-store"}, 0),
+        ({"cache-control": "max-age=soon"}, 0),
+        ({"cache-control": "max-age=" + "9" * 25}, 365 * 86_400),
+        ({"expires": "Wed, 19 Mar 2025 12:10:00 GMT"}, 600),
+        ({"expires": "Wed, 19 Mar 2025 12:10:00 GMT", "date": "Wed, 19 Mar 2025 12:05:00 GMT"}, 300),
+        ({"expires": "Wed, 19 Mar 2025 11:00:00 GMT"}, 0),
+        ({"expires": "0"}, 0),
+        ({"expires": "Wed, 19 Mar 2125 11:00:00 GMT"}, 365 * 86_400),
+        ({"expires": "Wed, 19 Mar 2025 12:10:00 GMT", "cache-control": "max-age=5"}, 5),
+    ],
+)
+def test_an_answer_says_for_how_long_it_stays_as_it_is(headers: dict[str, str], seconds: int) -> None:
+    assert fresh_for(headers, NOW) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("status", [200, 304])
+def test_for_how_long_an_answer_holds_comes_with_it(web: WebServer, status: int) -> None:
+    answer = Answer(BODY, status, {"Cache-Control": "max-age=600"})
+    outcome = outcome_of(web.serve("/feed.xml", answer), etag='"1"')
+    assert isinstance(outcome, Changed | Unchanged)
+    assert outcome.answered.fresh == timedelta(minutes=10)

@@ -18,6 +18,8 @@ delivery telling sendtest
 preparing backfill
 cancelling
 service
+intake
+watch
 parsing
 parser_child
 ── shell: touches the world
@@ -29,7 +31,7 @@ recipients storeditems migrations
 comparison smtp
 projections locks fetching settings
 noticerows
-guard credentials mailprojections
+guard credentials mailprojections inflating
 rows
 tables feedsfile chain
 complaints fields watchterms
@@ -56,8 +58,8 @@ terms items
 inflection
 commonwords english slavic stems
 words events
-duetimes payloads
-coverage rules notices
+duetimes payloads pacing
+coverage rules notices outcomes
 moments links copies headers
 claims
 errors

@@ -27,8 +27,8 @@ from daemon.cli import app
 from daemon.delivery import deliver
 from daemon.eventlog import EventLog, read
 from daemon.events import DigestPrepared, Recorded
-from daemon.fetching import Changed
 from daemon.mailing import MaildirCarrier, SmtpCarrier
+from daemon.outcomes import Changed
 from daemon.preparing import prepare_due
 from daemon.rendering import Rendered, addressed, to_message, unpack
 from daemon.service import Watch, record_rules

@@ -26,9 +26,9 @@ from daemon.delivery import deliver
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import read
 from daemon.events import DeliveryAccepted, DeliveryCancelled, DeliveryRefused, DigestPrepared, Recorded
-from daemon.fetching import Changed
 from daemon.mailing import Accepted, Deferred, Handover, Refused
 from daemon.mailprojections import REFUSALS_BEFORE_REST
+from daemon.outcomes import Changed
 from daemon.preparing import Post, next_due_time, prepare_due, prepare_now, preview, resend
 from daemon.recipients import resting_recipients
 from daemon.rules import ClaimRule, DigestRule, recipient_id

@@ -35,6 +35,7 @@ from daemon.events import (
     Evidence,
     FeedFailed,
     FeedGone,
+    FeedMoved,
     FeedRecovered,
     FeedRekeyed,
     GapSuspected,
@@ -282,6 +283,7 @@ def history(log: EventLog) -> None:
     ended = trouble("rules refused", "", "over", at(22.7))
     tell(log, 22.8, notice(3, ended), sent(3, ended))
     tell(log, 22.9, notice(4, trouble("feed failing", "gazette", "again")))
+    tell(log, 22.95, ("feed/gazette", FeedMoved("https://gazette.example/rss", "https://gazette.example/feed")))
     tell(log, 23, revised("2", "Two, after all"), ("feed/gazette", FeedFailed("tls", "expired", "")))
 
 
@@ -556,7 +558,8 @@ def test_a_feed_of_the_rules_is_new(ruled: EventLog) -> None:
         "last_item": None,
         "last_gap": None,
     }
-    expected = {"id": "gazette", "url": "https://gazette.example/rss", "title": "The Gazette", "enabled": True}
+    url = "https://gazette.example/rss"
+    expected = {"id": "gazette", "url": url, "asked_url": url, "moved": None, "title": "The Gazette", "enabled": True}
     assert feed(ruled) == expected | {"state": "new"} | FRESH | nothing_yet
     assert [(row["id"], row["enabled"]) for row in rows(ruled, "feed")] == [
         ("courier", True),
@@ -593,6 +596,23 @@ def test_a_feed_that_is_gone_says_where_it_was(ruled: EventLog) -> None:
     expected = ("gone", timestamp(at(1)), "gone", "https://gazette.example/rss answers 410")
     assert some(feed(ruled), "state", "since", "reason", "detail") == expected
     assert "feeds.yaml" in feed(ruled)["hint"]
+
+
+def test_a_feed_that_moved_is_asked_at_its_new_address_until_feeds_yaml_has_another(ruled: EventLog) -> None:
+    old, new = "https://gazette.example/rss", "https://gazette.example/feed"
+    tell(ruled, 1, ("feed/gazette", FeedMoved(old, new)))
+    assert some(feed(ruled), "url", "asked_url", "moved") == (old, new, timestamp(at(1)))
+    tell(ruled, 2, rules_changed())
+    assert feed(ruled)["asked_url"] == new
+    tell(ruled, 3, rules_changed(LATER_RULES))
+    expected = ("https://new.example/rss", "https://new.example/rss", None)
+    assert some(feed(ruled), "url", "asked_url", "moved") == expected
+
+
+def test_a_move_from_an_address_that_feeds_yaml_has_no_more_changes_nothing(ruled: EventLog) -> None:
+    tell(ruled, 1, rules_changed(LATER_RULES))
+    tell(ruled, 2, ("feed/gazette", FeedMoved("https://gazette.example/rss", "https://gazette.example/feed")))
+    assert some(feed(ruled), "asked_url", "moved") == ("https://new.example/rss", None)
 
 
 def test_a_feed_with_a_new_address_is_new_again_and_keeps_its_items_and_keys(ruled: EventLog) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
+from sqlalchemy.event import listen, remove
 
 from daemon import knowledge, queries
 from daemon.chain import verify_chain
@@ -19,13 +21,14 @@ from daemon.databases import Database
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, head_of, read
 from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
-from daemon.fetching import Changed, Failed, Gone, Unchanged
 from daemon.items import Item
 from daemon.knowledge import PollState
+from daemon.outcomes import Answered, Changed, Failed, Gone, Unchanged
 from daemon.parsing import Limits, Parser, open_parser
 from daemon.projections import record
 from daemon.rules import FeedRule
-from daemon.service import MANY_TERMS, MOST_ITEMS, Polled, SystemClock, Watch, due_feeds, poll, record_rules
+from daemon.service import MOST_ITEMS, Polled, SystemClock, Watch, due_feeds, enrol_feeds, poll, record_rules
+from daemon.watch import MANY_TERMS
 from tests.support import (
     NOW,
     Answer,
@@ -82,9 +85,14 @@ def kinds(recorded: Any) -> list[str]:
     return [one.event.kind for one in recorded]
 
 
+def due_of(polled: Polled) -> datetime:
+    assert polled.next_due is not None
+    return polled.next_due
+
+
 def state_of(watch: Watch, feed_id: str = "feed-0") -> PollState:
     with watch.log.reading() as connection:
-        return knowledge.poll_states(connection, feed_id)[feed_id]
+        return knowledge.poll_states(connection)[feed_id]
 
 
 def health_of(watch: Watch, feed_id: str = "feed-0") -> Any:
@@ -138,7 +146,7 @@ def test_a_poll_keeps_what_the_next_question_goes_by(watch: Watch, web: WebServe
     assert (state.polled_at, state.succeeded_at, state.failures) == (NOW, NOW, 0)
     assert state.window == {one.recorded[0].id}
     assert state.next_due == one.next_due
-    assert NOW + timedelta(minutes=15) <= one.next_due <= NOW + timedelta(minutes=16.5)
+    assert NOW + timedelta(minutes=15) <= due_of(one) <= NOW + timedelta(minutes=16.5)
     before = head(watch.log)
     move_on(watch, timedelta(hours=1))
     (again,) = polled(watch)
@@ -197,7 +205,7 @@ def test_the_log_stands_in_one_transaction_with_the_poll_cache(begun: Watch) -> 
     finally:
         log.close()
     with begun.log.reading() as connection:
-        assert knowledge.poll_states(connection) == {}
+        assert {one.polled_at for one in knowledge.poll_states(connection).values()} == {None}
 
 
 def test_the_system_clock_tells_utc() -> None:
@@ -241,7 +249,7 @@ def test_a_failure_that_lasts_is_told_once_and_another_one_again(begun: Watch) -
 
 
 def test_pauses_after_failures_grow(begun: Watch) -> None:
-    pauses = [take_in(begun, begun.rules.feeds[0], DOWN).next_due - NOW for _ in range(9)]
+    pauses = [due_of(take_in(begun, begun.rules.feeds[0], DOWN)) - NOW for _ in range(9)]
     assert [round(pause / pauses[0]) for pause in pauses[:4]] == [1, 2, 4, 8]
     assert timedelta(minutes=15) <= pauses[0] <= timedelta(minutes=16.5)
     assert timedelta(hours=24) <= pauses[-1] <= timedelta(hours=26.4)
@@ -253,7 +261,70 @@ def test_a_site_that_asks_for_a_pause_gets_it(watch: Watch, web: WebServer) -> N
     assert state_of(watch).next_due == NOW + timedelta(days=1)
 
 
-@pytest.mark.parametrize("body", [PAGE, b"", b"  \n", b"\x00\x01", b'{"version": 1}', b"<rss"])
+BUSY = Answer(status=429, headers={"Retry-After": "7200"})
+
+
+def test_a_host_that_asked_for_a_pause_is_left_alone_by_all_its_feeds_until_it_is_over(
+    watch: Watch, web: WebServer
+) -> None:
+    elsewhere = web.serve("/elsewhere", rss(PAUSE)).replace("127.0.0.1", "localhost")
+    watch = watching_url(watch, web.serve("/busy", BUSY, rss(PAUSE)), web.serve("/feed.xml", rss(PAUSE)), elsewhere)
+    by_feed = {one.feed: one for one in polled(watch)}
+    paused = by_feed["feed-1"].outcome
+    assert isinstance(paused, Failed)
+    assert paused.reason == "paused by its host"
+    assert due_of(by_feed["feed-1"]) >= NOW + timedelta(seconds=7190)
+    assert health_of(watch, "feed-1").state == "failing"
+    assert isinstance(by_feed["feed-2"].outcome, Changed)
+    assert [asked.path for asked in web.asked if asked.path != "/elsewhere"] == ["/busy"]
+    # Another process, half an hour later: whoever asks by hand is held back, too.
+    move_on(watch, timedelta(minutes=30))
+    assert [type(one.outcome) for one in polled(watch, watch.rules.feeds[1])] == [Failed]
+    move_on(watch, timedelta(minutes=90))
+    assert set(due_ids(watch)) == {"feed-0", "feed-1", "feed-2"}
+    assert {type(one.outcome) for one in polled(watch)} == {Changed, Unchanged}
+    assert {health_of(watch, f"feed-{at}").state for at in range(3)} == {"ok"}
+
+
+def test_a_pause_from_a_time_that_the_clock_was_set_back_from_holds_nobody_up(watch: Watch, web: WebServer) -> None:
+    watch = watching_url(watch, web.serve("/busy", BUSY), web.serve("/feed.xml", rss(PAUSE)))
+    polled(watch, watch.rules.feeds[0])
+    back = replace(watch, clock=Turned(NOW - timedelta(hours=1)))
+    assert isinstance(polled(back, watch.rules.feeds[1])[0].outcome, Changed)
+
+
+def test_feeds_of_one_host_wait_in_nobody_s_way(watch: Watch, web: WebServer) -> None:
+    slow = [web.serve(f"/slow{at}", Answer(status=503, delay_seconds=0.5)) for at in range(3)]
+    quick = [web.serve(f"/quick{at}", Answer(status=503)).replace("127.0.0.1", "localhost") for at in range(4)]
+    watch = watching_url(watch, *slow, *quick)
+    heard: list[str] = []
+    polled(watch, at_once=2, told=lambda one: heard.append(one.feed))
+    assert set(heard[:4]) == {"feed-3", "feed-4", "feed-5", "feed-6"}
+
+
+LOGIN = b"<!doctype html><html><form><input name=p type='password'></form></html>"
+CHALLENGE = b"<html><script src='/cdn-cgi/challenge-platform/x.js'></script></html>"
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (LOGIN, "a login page instead of a feed"),
+        (CHALLENGE, "the page of a bot wall instead of a feed"),
+        (PAGE, "a web page instead of a feed"),
+        (b"", "an empty answer"),
+    ],
+)
+def test_what_came_instead_of_a_feed_is_called_by_its_name(
+    watch: Watch, web: WebServer, body: bytes, what: str
+) -> None:
+    watch = watching_url(watch, web.serve("/feed.xml", body))
+    (one,) = polled(watch)
+    assert isinstance(one.outcome, Failed)
+    assert (one.outcome.reason, one.outcome.detail) == ("not a feed", what)
+
+
+@pytest.mark.parametrize("body", [PAGE, LOGIN, CHALLENGE, b"", b"  \n", b"\x00\x01", b'{"version": 1}', b"<rss"])
 def test_what_is_no_feed_clears_nothing(watch: Watch, web: WebServer, body: bytes) -> None:
     url = web.serve("/feed.xml", Answer(rss(PAUSE), headers={"ETag": '"1"'}), Answer(body, headers={"ETag": '"2"'}))
     watch = watching_url(watch, url)
@@ -302,6 +373,185 @@ def test_one_feed_that_fails_spoils_no_other(watch: Watch, web: WebServer) -> No
     }
 
 
+# ── how often ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pause_of(watch: Watch, rule: FeedRule, outcome: Any) -> timedelta:
+    """The pause that is decided upon an outcome; the clock moves on to its end."""
+    pause = due_of(take_in(watch, rule, outcome)) - watch.clock.now()
+    move_on(watch, pause)
+    return pause
+
+
+@pytest.fixture
+def paced(tmp_path: Path) -> Iterator[Watch]:
+    """A watch over a feed that is asked between every five minutes and every six hours."""
+    with watching(tmp_path, rules(feed(interval_seconds=300, longest_interval_seconds=21_600))) as one:
+        record_rules(one)
+        yield one
+
+
+def stories(start: int, end: int) -> list[Item]:
+    return [item(f"Story {at}") for at in range(start, end)]
+
+
+def test_a_feed_is_asked_the_more_seldom_the_less_it_brings(paced: Watch) -> None:
+    one = paced.rules.feeds[0]
+    pauses = [pause_of(paced, one, changed(*stories(0, 30), sha256="1"))]
+    pauses += [pause_of(paced, one, Unchanged(None, None)) for _ in range(3)]
+    assert timedelta(minutes=5) <= pauses[0] <= timedelta(minutes=5.5)
+    assert pauses[0] < pauses[1] < pauses[2]
+    assert timedelta(hours=6) <= pauses[3] <= timedelta(hours=6.6)
+    assert pause_of(paced, one, changed(*stories(20, 50), sha256="2")) < timedelta(hours=5)
+    assert state_of(paced, "gazette").interval is not None
+    assert health_of(paced, "gazette").interval_seconds > 3600
+
+
+def test_after_a_gap_a_feed_is_asked_as_often_as_it_may_be(paced: Watch) -> None:
+    one = paced.rules.feeds[0]
+    for outcome in (changed(*stories(0, 30), sha256="1"), *[Unchanged(None, None)] * 3):
+        pause_of(paced, one, outcome)
+    last = state_of(paced, "gazette").succeeded_at
+    gap = take_in(paced, one, changed(*stories(50, 80), sha256="2"))
+    (event,) = [told.event for told in gap.recorded if told.event.kind == "gap_suspected"]
+    assert (event.after, event.before) == (last, paced.clock.now())
+    assert due_of(gap) - paced.clock.now() <= timedelta(minutes=5.5)
+
+
+def test_a_failing_feed_keeps_the_pause_that_it_had(paced: Watch) -> None:
+    one = paced.rules.feeds[0]
+    for outcome in (changed(*stories(0, 30), sha256="1"), *[Unchanged(None, None)] * 3):
+        pause_of(paced, one, outcome)
+    before = state_of(paced, "gazette")
+    assert pause_of(paced, one, DOWN) >= timedelta(hours=6)
+    kept = state_of(paced, "gazette")
+    assert (kept.interval, kept.items_an_hour) == (before.interval, before.items_an_hour)
+
+
+def test_what_a_site_says_of_pauses_is_heeded_also_where_nothing_changed(paced: Watch) -> None:
+    one = paced.rules.feeds[0]
+    fresh = Answered(fresh=timedelta(hours=2))
+    pause_of(paced, one, replace(changed(*stories(0, 30), sha256="1"), answered=fresh))
+    for outcome in (replace(changed(*stories(25, 55), sha256="2"), answered=fresh), Unchanged(None, None, fresh)):
+        assert timedelta(hours=2) <= pause_of(paced, one, outcome) <= timedelta(hours=2.2)
+
+
+def test_what_a_document_asks_for_is_known_until_it_says_otherwise(paced: Watch) -> None:
+    one = paced.rules.feeds[0]
+    asking = rss(*stories(0, 30)).replace(b"<title>", b"<skipHours><hour>13</hour></skipHours><title>", 1)
+    take_in(paced, one, Changed(asking, "1", None, None, None))
+    for hours in (0.9, 0.8):
+        move_on(paced, timedelta(hours=hours))
+        take_in(paced, one, Unchanged(None, None))
+        assert state_of(paced, "gazette").asks.skip_hours == (13,)
+    assert paced.clock.now() == NOW.replace(hour=13, minute=42)
+    due = state_of(paced, "gazette").next_due
+    assert due is not None
+    assert due.hour != 13
+    take_in(paced, one, changed(*stories(0, 30), sha256="2"))
+    assert state_of(paced, "gazette").asks.skip_hours == ()
+
+
+# ── feeds that move ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def moved(web: WebServer, status: int = 301, path: str = "/new.xml") -> Answer:
+    return Answer(status=status, headers={"Location": web.url(path)})
+
+
+def polled_hourly(watch: Watch, times: int) -> list[str]:
+    """The kinds of events that so many polls, an hour apart, bring of the feed itself."""
+    told: list[str] = []
+    for _ in range(times):
+        (one,) = polled(watch)
+        told += [event.event.kind for event in one.recorded if event.stream.startswith("feed/")]
+        move_on(watch, timedelta(hours=1))
+    return told
+
+
+def test_a_feed_that_moved_for_good_is_asked_at_its_new_address(watch: Watch, web: WebServer) -> None:
+    new = web.serve("/new.xml", Answer(rss(PAUSE), headers={"ETag": '"1"'}), Answer(status=304))
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web)))
+    assert polled_hourly(watch, 24) == []
+    assert polled_hourly(watch, 1) == ["feed_moved"]
+    (event,) = [one.event for one in events_of(watch, "feed/feed-0")]
+    assert (event.from_url, event.to_url) == (web.url("/feed.xml"), new)
+    assert (health_of(watch).url, health_of(watch).asked_url) == (web.url("/feed.xml"), new)
+    assert health_of(watch).succeeded_at == NOW + timedelta(hours=24)
+    asked = len(web.asked)
+    assert polled_hourly(watch, 1) == []
+    assert [(one.path, one.headers["if-none-match"]) for one in web.asked[asked:]] == [("/new.xml", '"1"')]
+
+
+@pytest.mark.parametrize("status", [302, 303, 307])
+def test_a_passing_redirect_moves_no_feed(watch: Watch, web: WebServer, status: int) -> None:
+    web.serve("/new.xml", rss(PAUSE))
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web, status)))
+    assert polled_hourly(watch, 30) == []
+
+
+def test_a_redirect_to_what_is_no_feed_moves_no_feed(watch: Watch, web: WebServer) -> None:
+    web.serve("/new.xml", PAGE)
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web)))
+    assert polled_hourly(watch, 30) == ["feed_failed"]
+
+
+def test_a_failure_on_the_way_takes_nothing_back_and_an_answer_from_the_old_address_does(
+    watch: Watch, web: WebServer
+) -> None:
+    good = rss(PAUSE)
+    web.serve("/new.xml", good, Answer(status=503), good)
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web)))
+    assert polled_hourly(watch, 25) == ["feed_failed", "feed_recovered", "feed_moved"]
+    web.serve("/third.xml", good)
+    web.serve("/new.xml", *[moved(web, path="/third.xml")] * 20, good, moved(web, path="/third.xml"))
+    assert polled_hourly(watch, 45) == []
+
+
+def test_the_address_that_feeds_yaml_gets_rules_again(watch: Watch, web: WebServer) -> None:
+    new = web.serve("/new.xml", Answer(rss(PAUSE), headers={"ETag": '"1"'}), Answer(status=304))
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web)))
+    polled_hourly(watch, 25)
+    # Taken over as status advises: nothing has to be fetched anew.
+    watch = watching_url(watch, new)
+    assert (health_of(watch).asked_url, state_of(watch).etag) == (new, '"1"')
+    assert [type(one.outcome) for one in polled(watch)] == [Unchanged]
+    watch = watching_url(watch, web.serve("/third.xml", rss(PAUSE)))
+    asked = len(web.asked)
+    polled(watch)
+    assert [one.path for one in web.asked[asked:]] == ["/third.xml"]
+    assert "if-none-match" not in web.asked[-1].headers
+
+
+def test_an_answer_from_an_address_that_was_replaced_meanwhile_is_taken_in_and_puts_off_no_poll(begun: Watch) -> None:
+    later = Watch.over(begun.log, rules(feed(url="https://new.example/rss")), begun.clock)
+    record_rules(later)
+    assert take_in(begun, begun.rules.feeds[0], changed(PAUSE)).new_items == 1
+    assert due_feeds(later) == list(later.rules.feeds)
+
+
+# ── conditional requests ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_new_validators_are_kept_though_the_document_is_the_same(watch: Watch, web: WebServer) -> None:
+    def answer(etag: str, modified: str) -> Answer:
+        return Answer(rss(PAUSE), headers={"ETag": etag, "Last-Modified": modified})
+
+    watch = watching_url(watch, web.serve("/feed.xml", answer('"1"', "then"), answer('W/"2"', "now"), rss(PAUSE)))
+    assert [len(polled(watch)[0].recorded) for _ in range(4)] == [2, 0, 0, 0]
+    sent = [(one.headers.get("if-none-match"), one.headers.get("if-modified-since")) for one in web.asked]
+    assert sent == [(None, None), ('"1"', "then"), ('W/"2"', "now"), (None, None)]
+
+
+def test_validators_from_behind_a_redirect_go_back_there_alone(watch: Watch, web: WebServer) -> None:
+    web.serve("/new.xml", Answer(rss(PAUSE), headers={"ETag": '"1"'}), Answer(status=304))
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web, 302)))
+    polled(watch)
+    assert isinstance(polled(watch)[0].outcome, Unchanged)
+    sent = [(one.path, one.headers.get("if-none-match")) for one in web.asked[2:]]
+    assert sent == [("/feed.xml", None), ("/new.xml", '"1"')]
+
+
 # ── many at once ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -321,6 +571,9 @@ def test_never_more_are_fetched_at_once_than_allowed(watch: Watch) -> None:
 
     @dataclass(frozen=True)
     class Counting:
+        def pause_hosts(self, pauses: Any) -> None:
+            assert pauses == {}
+
         async def fetch(self, request: Any, now: datetime) -> Any:
             nonlocal running, most
             running += 1
@@ -393,7 +646,8 @@ def test_a_cancelled_round_leaves_no_task_behind_and_keeps_what_was_taken_in(wat
 
     assert asyncio.run(once()) == 1
     with watch.log.reading() as connection:
-        assert set(knowledge.poll_states(connection)) == {"feed-1"}
+        polls = knowledge.poll_states(connection)
+        assert {id for id, one in polls.items() if one.polled_at} == {"feed-1"}
 
 
 # ── two writers ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -482,7 +736,7 @@ def test_a_feed_that_was_never_polled_is_due_at_once(begun: Watch) -> None:
 
 
 def test_a_feed_is_due_again_when_its_time_has_come(begun: Watch) -> None:
-    next_due = take_in(begun, begun.rules.feeds[0], changed(PAUSE)).next_due
+    next_due = due_of(take_in(begun, begun.rules.feeds[0], changed(PAUSE)))
     assert due_ids(begun) == []
     move_on(begun, next_due - NOW - timedelta(microseconds=1))
     assert due_ids(begun) == []
@@ -498,6 +752,61 @@ def test_the_longest_due_comes_first(tmp_path: Path) -> None:
             take_in(watch, one, changed(PAUSE))
         move_on(watch, timedelta(hours=5))
         assert due_ids(watch) == ["d", "c", "b", "a"]
+
+
+def test_a_feed_that_rests_and_comes_back_is_due_at_once(watch: Watch) -> None:
+    record_rules(watch)
+    take_in(watch, watch.rules.feeds[0], changed(PAUSE))
+    away = Watch.over(watch.log, rules(feed("other")), watch.clock)
+    record_rules(away)
+    move_on(watch, timedelta(days=1))
+    assert due_ids(away) == ["other"]
+    assert state_of(watch, "gazette").next_due is None
+    record_rules(watch)
+    assert due_ids(watch) == ["gazette"]
+    assert state_of(watch, "gazette").window
+
+
+def test_a_lost_poll_cache_is_made_anew_when_the_watch_begins(begun: Watch) -> None:
+    take_in(begun, begun.rules.feeds[0], changed(PAUSE))
+    with begun.log.transaction(NOW) as transaction:
+        transaction.connection.execute(delete(knowledge._poll))
+    assert due_ids(begun) == []
+    assert record_rules(begun) is None
+    assert due_ids(begun) == ["gazette"]
+
+
+def test_a_feed_that_is_gone_stays_so_over_a_start_and_without_its_cache(begun: Watch) -> None:
+    take_in(begun, begun.rules.feeds[0], Gone("x"))
+    for forget in (False, True):
+        if forget:
+            with begun.log.transaction(NOW) as transaction:
+                transaction.connection.execute(delete(knowledge._poll))
+        record_rules(begun)
+        assert due_ids(begun) == []
+
+
+def test_before_rules_are_recorded_it_can_be_told_what_will_be_due(watch: Watch) -> None:
+    enrol_feeds(watch)
+    assert due_ids(watch) == ["gazette"]
+    assert head(watch.log) == 0
+
+
+def test_what_a_tick_asks_is_asked_of_indexes_alone(begun: Watch) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            asked.append((statement, parameters))
+
+    with begun.log.reading() as connection:
+        listen(connection.engine, "before_cursor_execute", note)
+        knowledge.due_feeds(connection, NOW)
+        knowledge.paused_hosts(connection, NOW)
+        remove(connection.engine, "before_cursor_execute", note)
+        plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", values).all() for one, values in asked]
+    assert len(plans) == 3
+    assert all("SEARCH poll USING INDEX" in str(plan) for plan in plans), plans
 
 
 def test_a_resting_feed_is_never_due(tmp_path: Path) -> None:
@@ -652,7 +961,7 @@ def test_where_no_parser_can_be_started_each_feed_fails_and_keeps_its_pause(
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     for one in polled(watch):
         assert one.recorded[0].event.reason == "no parser"
-        assert one.next_due >= NOW + timedelta(seconds=900)
+        assert due_of(one) >= NOW + timedelta(seconds=900)
     monkeypatch.undo()
     assert [one.new_items for one in polled(watch)] == [1, 1]
 

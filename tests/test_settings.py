@@ -121,7 +121,7 @@ MISTAKES = {
             1,
             10,
             "metrics: 9464 is no address of this machine with a port",
-            "Such as 127.0.0.1:9464, which only this machine reaches.",
+            "Such as 127.0.0.1:9464, for this machine alone.",
         ),
     ),
     "metrics at another's name": (
@@ -130,7 +130,7 @@ MISTAKES = {
             1,
             10,
             "metrics: example.org:9464 is no address of this machine with a port",
-            "Such as 127.0.0.1:9464, which only this machine reaches.",
+            "Such as 127.0.0.1:9464, for this machine alone.",
         ),
     ),
     "a duration without a unit": (
@@ -748,6 +748,48 @@ def test_a_duration_carries_its_unit(tmp_path: Path, written: str, seconds: int)
     assert feeds[0].interval_seconds == seconds
 
 
+@pytest.mark.parametrize(
+    ("polling", "feed", "shortest", "longest"),
+    [
+        ("", "", 300, 1800),
+        ("every: 15m", "", 900, 900),
+        ("min: 10m, max: 2h", "", 600, 7200),
+        ("min: 1h", "", 3600, 3600),
+        ("max: 2m", "", 120, 120),
+        ("min: 10m, max: 2h", "every: 15m", 900, 900),
+        ("every: 15m", "every: 1h", 3600, 3600),
+        ("min: 10m, max: 2h", "min: 20m", 1200, 7200),
+        ("min: 10m, max: 2h", "min: 6h", 21_600, 21_600),
+        ("min: 10m, max: 2h", "max: 1h", 600, 3600),
+        ("min: 10m, max: 2h", "max: 5m", 300, 300),
+        ("min: 10m, max: 2h", "min: 1m, max: 1d", 60, 86_400),
+        ("every: 15m", "max: 1h", 300, 3600),
+    ],
+)
+def test_how_often_a_feed_is_asked_is_its_own_word_else_polling_s(
+    tmp_path: Path, polling: str, feed: str, shortest: int, longest: int
+) -> None:
+    text = f"feeds:\n  a: {{url: 'https://a.example/', {feed}}}\npolling: {{{polling}}}\n"
+    (one,) = settings(tmp_path, text).rules.feeds
+    assert (one.interval_seconds, one.longest_seconds) == (shortest, longest)
+    assert (one.longest_interval_seconds is None) == (shortest == longest)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("every: 1h, min: 5m", "every: beside min: or max:"),
+        ("every: 1h, max: 5h", "every: beside min: or max:"),
+        ("min: 2h, max: 1h", "min: is longer than max:"),
+    ],
+)
+def test_a_pace_that_contradicts_itself_is_refused_where_it_stands(tmp_path: Path, written: str, message: str) -> None:
+    (found,) = problems(tmp_path, f"feeds:\n  a: {{url: 'https://a.example/', {written}}}\n")
+    assert (found.line, found.message) == (2, f"feeds.a: {message}")
+    (found,) = problems(tmp_path, f"polling: {{{written}}}\n")
+    assert (found.line, found.message) == (1, f"polling: {message}")
+
+
 @pytest.mark.parametrize("text", ["", "# nothing but this\n"])
 def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
     """An editor in the middle of saving, or a full disk: a watch must not take it for the wish to watch nothing."""
@@ -765,7 +807,7 @@ def test_sections_with_everything_commented_out_are_empty(tmp_path: Path) -> Non
 def test_an_option_of_null_is_an_option_left_out(tmp_path: Path, null: str) -> None:
     text = f"feeds:\n  a:\n    url: https://a.example/\n    every: {null}\ndatabase: {null}\n"
     loaded = settings(tmp_path, text)
-    assert (loaded.rules.feeds[0].interval_seconds, Path(str(loaded.database)).name) == (900, "claimwatch.sqlite3")
+    assert (loaded.rules.feeds[0].interval_seconds, Path(str(loaded.database)).name) == (300, "claimwatch.sqlite3")
 
 
 def test_null_in_quotes_is_a_word(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from daemon.backtest import VirtualClock
 from daemon.delivery import deliver
 from daemon.eventlog import EventLog, read
 from daemon.events import DigestPrepared, FeedRecovered, GapSuspected, NewEvent, NoticePrepared, NoticeSent, Recorded
-from daemon.fetching import Failed, Gone, Unchanged
 from daemon.mailing import Accepted, Deferred, Handover, Refused, SmtpCarrier
 from daemon.notices import Look, Operator, Trouble
+from daemon.outcomes import Failed, Gone, Unchanged
 from daemon.parsing import open_parser
 from daemon.preparing import Post, prepare_due, prepare_now, resend
 from daemon.projections import PROJECTIONS, record

@@ -21,9 +21,9 @@ from daemon.cli import app
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog
 from daemon.explaining import Branch, Met, tree_of
-from daemon.fetching import Changed
 from daemon.inquiries import known_word
 from daemon.notation import written
+from daemon.outcomes import Changed
 from daemon.projections import project
 from daemon.rules import Rules, TermRule
 from daemon.service import Watch, record_rules

@@ -1,0 +1,63 @@
+"""`Watch` is what every command works with: the log, the rules, their compiled terms and a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Protocol
+
+from daemon.eventlog import EventLog
+from daemon.lexicon import forms_coming
+from daemon.matching import Matcher, compile_rules
+from daemon.rules import FeedRule, Rules
+from daemon.storeditems import newest_texts
+
+MANY_TERMS = 1_000
+"""Terms from which on it pays to learn, from what is stored, which of their words are rare."""
+TEXTS_TO_LEARN_FROM = 500
+
+
+class Clock(Protocol):
+    """Tells the present, as an aware UTC time."""
+
+    def now(self) -> datetime: ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A rule set at work on a log."""
+
+    log: EventLog
+    rules: Rules
+    clock: Clock
+    before: Matcher | None = field(default=None, repr=False)
+    """What terms that have not changed are taken over from."""
+
+    @classmethod
+    def over(cls, log: EventLog, rules: Rules, clock: Clock | None = None, before: Matcher | None = None) -> Watch:
+        """The watch of `rules` over `log`."""
+        return cls(log, rules, clock or SystemClock(), before)
+
+    @cached_property
+    def polled_feeds(self) -> dict[str, FeedRule]:
+        """The feeds that are to be polled, by id."""
+        return {feed.id: feed for feed in self.rules.polled_feeds}
+
+    @cached_property
+    def matcher(self) -> Matcher:
+        """The compiled terms. Made when they are first asked for: what only sends or tells needs no dictionaries."""
+        return compile_rules(self.rules, forms_coming, self.before, self._news())
+
+    def _news(self) -> list[str]:
+        if sum(len(claim.terms) for claim in self.rules.watched_claims) < MANY_TERMS:
+            return []
+        with self.log.reading() as connection:
+            return newest_texts(connection, TEXTS_TO_LEARN_FROM)
