@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from daemon import __version__, cli_demo, cli_digest, cli_log, cli_mail, cli_setup, cli_terms, cli_watch, console
+from daemon import (
+    __version__,
+    cli_demo,
+    cli_digest,
+    cli_feeds,
+    cli_log,
+    cli_mail,
+    cli_setup,
+    cli_terms,
+    cli_watch,
+    console,
+)
 from daemon.cli_options import Config, Global, State
 from daemon.errors import ClaimwatchError, ConfigError
 
@@ -57,6 +68,12 @@ digest_app = typer.Typer(
     cls=_PlainGroupHelp, help="Preview, prepare, show and send digests again.", no_args_is_help=True
 )
 app.add_typer(digest_app, name="digest")
+feeds_app = typer.Typer(
+    cls=_PlainGroupHelp,
+    help="List feeds, find those behind an address, add, import and export them.",
+    no_args_is_help=True,
+)
+app.add_typer(feeds_app, name="feeds")
 
 
 def main() -> None:
@@ -119,6 +136,11 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (digest_app, "prepare", cli_digest.prepare),
     (digest_app, "show", cli_digest.show),
     (digest_app, "resend", cli_digest.resend),
+    (feeds_app, "list", cli_feeds.list_command),
+    (feeds_app, "discover", cli_feeds.discover),
+    (feeds_app, "add", cli_feeds.add),
+    (feeds_app, "import", cli_feeds.import_command),
+    (feeds_app, "export", cli_feeds.export),
 )
 for _group, _name, _command in _COMMANDS:
     _group.command(_name, cls=_PlainHelp)(_command)

@@ -75,10 +75,11 @@ class Document:
 
 @dataclass(frozen=True)
 class Feed:
-    """What a document says: the feed's own title and its items in document order."""
+    """What a document says: the feed's own title and its items in document order. `kind` is what it is written in."""
 
     title: str
     items: tuple[Item, ...]
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,14 @@ def _parse_xml(body: bytes, charset: str | None) -> Feed | NotAFeed:
         return _not_a_feed(body, parsed.get("bozo_exception"))
     lang = _text_or_none(parsed.feed.get("language"))
     items = tuple(_item_from_entry(entry, lang) for entry in parsed.entries)
-    return Feed(one_line(plain_text(parsed.feed.get("title") or "")), items)
+    return Feed(one_line(plain_text(parsed.feed.get("title") or "")), items, _kind(parsed.get("version") or ""))
+
+
+def _kind(version: str) -> str:
+    """feedparser's `rss20` as people write it."""
+    family = next((name for name in ("RSS", "Atom", "CDF") if version.startswith(name.lower())), "RSS")
+    digits = re.fullmatch(r"[a-z]+(\d)(\d+)[a-z]?", version)
+    return f"{family} {digits[1]}.{digits[2]}" if digits else family
 
 
 def _possible(reference: re.Match[bytes]) -> bytes:
@@ -261,9 +269,8 @@ def _parse_json(body: bytes) -> Feed | NotAFeed:
         return NotAFeed("JSON, but no JSON Feed", "Check the address in feeds.yaml.")
     lang = _text_or_none(document.get("language"))
     entries = [entry for entry in document["items"] if isinstance(entry, dict)]
-    return Feed(
-        one_line(squeeze(_string(document.get("title")))), tuple(_item_from_json(entry, lang) for entry in entries)
-    )
+    title = one_line(squeeze(_string(document.get("title"))))
+    return Feed(title, tuple(_item_from_json(entry, lang) for entry in entries), "JSON Feed")
 
 
 def _item_from_json(entry: Mapping[str, Any], feed_lang: str | None) -> Item:

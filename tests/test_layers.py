@@ -10,28 +10,31 @@ import daemon
 LAYERS = """
 __main__
 cli
-cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail
+cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail cli_feeds
 cli_options scheduling completion starter demo console_terms console_status
+console_feeds
 console assembly schemas
 backtest
 delivery telling sendtest
 preparing backfill
-cancelling
+cancelling discovery
 service
 parsing
 parser_child
 ── shell: touches the world
+feedsedit
 inquiries covering
 hindsight
 mailing knowledge queries troubles
 recipients storeditems
 comparison smtp
 projections locks fetching settings
-noticerows
+noticerows newfeeds
 guard credentials mailprojections
 rows
 tables feedsfile chain
 complaints fields watchterms
+yamledit
 yamlfiles itemfiles
 eventlog
 databases lexicon
@@ -50,7 +53,8 @@ soundness indexing
 compiling
 searching
 vocabulary
-terms items
+terms pages opml
+items
 inflection
 commonwords english slavic stems
 words events
@@ -76,7 +80,7 @@ ONLY_IN = {
         *("databases", "eventlog", "chain", "rows", "projections", "mailprojections", "comparison", "knowledge"),
         *("queries", "hindsight", "recipients", "troubles", "storeditems", "noticerows"),
     },
-    "yaml": {"yamlfiles"},
+    "yaml": {"yamlfiles", "yamledit"},
     "typer": {
         "cli",
         "cli_options",
@@ -87,6 +91,7 @@ ONLY_IN = {
         "cli_setup",
         "cli_demo",
         "cli_mail",
+        "cli_feeds",
         "completion",
     },
     "pymorphy3": {"slavic"},
