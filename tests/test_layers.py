@@ -22,7 +22,7 @@ service
 parsing
 parser_child
 ── shell: touches the world
-feedsedit
+feedsedit reloading
 inquiries covering
 hindsight
 mailing knowledge queries troubles

@@ -77,7 +77,9 @@ def daemon_of(installation: Installation, clock: Clock, **callbacks: Callable[..
         settings, fresh, post = installation.reloaded(before)
         return settings, replace(fresh, clock=clock), post
 
-    return Daemon(watch, installation.post, installation.settings, reload, clock=clock, **callbacks)  # type: ignore[arg-type]
+    daemon = Daemon(watch, installation.post, installation.settings, reload, clock=clock, **callbacks)  # type: ignore[arg-type]
+    daemon.settling = timedelta(seconds=0.05)
+    return daemon
 
 
 def run_until_stopped(daemon: Daemon) -> None:
