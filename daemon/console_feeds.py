@@ -76,14 +76,19 @@ def say_in_vain(discovery: Discovery) -> None:
     for one in discovery.in_vain:
         groups.setdefault((why_failed(one.reason, one.detail), one.hint), []).append(one)
     for (why, hint), alike in groups.items():
-        err.print(f"no feed: {why}", markup=False)
-        indented(err, ", ".join(one.url for one in alike), 2)
+        err.print(_shown(f"no feed: {why}"), markup=False)
+        indented(err, _shown(", ".join(one.url for one in alike)), 2)
         if hint:
             indented(err, hint, 2, "dim")
     if discovery.left_out:
         err.print(f"{counted(len(discovery.left_out), 'more address', 'more addresses')} not asked:")
-        indented(err, ", ".join(discovery.left_out[:MOST_LEFT_OUT]), 2)
+        indented(err, _shown(", ".join(discovery.left_out[:MOST_LEFT_OUT])), 2)
         indented(err, "If yours is among them: `claimwatch feeds discover` takes its address, too.", 2, "dim")
+
+
+def _shown(text: str) -> str:
+    """A text from elsewhere without what a terminal would obey."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 
 def yaml_lines(feeds: Iterable[NewFeed]) -> str:

@@ -129,7 +129,7 @@ def _parse_xml(body: bytes, charset: str | None) -> Feed | NotAFeed:
         return _not_a_feed(body, parsed.get("bozo_exception"))
     lang = _text_or_none(parsed.feed.get("language"))
     items = tuple(_item_from_entry(entry, lang) for entry in parsed.entries)
-    return Feed(one_line(plain_text(parsed.feed.get("title") or "")), items, _kind(parsed.get("version") or ""))
+    return Feed(one_line(plain_text(parsed.feed.get("title") or "")), items, kind=_kind(parsed.get("version") or ""))
 
 
 def _kind(version: str) -> str:
@@ -270,7 +270,7 @@ def _parse_json(body: bytes) -> Feed | NotAFeed:
     lang = _text_or_none(document.get("language"))
     entries = [entry for entry in document["items"] if isinstance(entry, dict)]
     title = one_line(squeeze(_string(document.get("title"))))
-    return Feed(title, tuple(_item_from_json(entry, lang) for entry in entries), "JSON Feed")
+    return Feed(title, tuple(_item_from_json(entry, lang) for entry in entries), kind="JSON Feed")
 
 
 def _item_from_json(entry: Mapping[str, Any], feed_lang: str | None) -> Item:

@@ -100,9 +100,20 @@ def test_discovery_tells_what_it_found_and_what_it_asked_in_vain(web: WebServer)
     done = run("discover", site)
     assert done.stdout == f"{feed}\n  The Globe · RSS 2.0 · 1 item, the newest of 2025-03-19 12:00 UTC\n"
     assert done.stderr == f"no feed: http 404 (404 Not Found)\n  {web.url('/gone')}\n"
-    assert objects(run("discover", site, "--json")) == [
+    assert objects(run("discover", feed, "--json")) == [
         {"url": feed, "title": "The Globe", "kind": "RSS 2.0", "items": 1, "newest": "2025-03-19T12:00:00.000000Z"}
     ]
+
+
+@pytest.mark.usefixtures("desk")
+def test_nothing_that_a_page_says_is_obeyed_by_the_terminal(web: WebServer) -> None:
+    title, href = "Red \x1b[31m\u009b31m news", "/\x1b]0;title\x07/rss"
+    page = f'<html><link rel=alternate type=application/rss+xml href="/rss"><a href="{href}">x</a>'
+    site = web.serve("/", page.encode())
+    web.serve("/rss", rss(item("News"), title="").replace(b"<title>", f"<title>{title}".encode(), 1))
+    done = run("discover", site)
+    assert [one for one in done.stdout + done.stderr if not one.isprintable() and one != "\n"] == []
+    assert "/\ufffd]0;title\ufffd/rss" in done.stderr
 
 
 @pytest.mark.usefixtures("desk")

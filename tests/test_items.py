@@ -112,7 +112,7 @@ def test_an_atom_entry_brings_all_its_fields() -> None:
                 lang="uk",
             ),
         ),
-        "Atom 1.0",
+        kind="Atom 1.0",
     )
 
 
@@ -169,7 +169,7 @@ def test_a_json_feed_item_brings_all_its_fields() -> None:
                 lang="en",
             ),
         ),
-        "JSON Feed",
+        kind="JSON Feed",
     )
 
 
@@ -575,8 +575,8 @@ def test_what_is_no_feed_is_told_as_that(body: bytes, reason: str) -> None:
 
 
 def test_a_feed_without_items_is_a_feed() -> None:
-    assert read(rss()) == Feed("The Gazette", (), "RSS 2.0")
-    assert read(json_feed()) == Feed("The Gazette", (), "JSON Feed")
+    assert read(rss()) == Feed("The Gazette", (), kind="RSS 2.0")
+    assert read(json_feed()) == Feed("The Gazette", (), kind="JSON Feed")
 
 
 def test_a_feed_cut_off_in_the_middle_gives_the_items_before_the_cut() -> None:

@@ -10,9 +10,9 @@ import daemon
 LAYERS = """
 __main__
 cli
-cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail cli_feeds
+cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail cli_feeds cli_health
 cli_options scheduling completion starter demo console_terms console_status
-console_feeds
+console_feeds health
 console assembly schemas
 backtest
 delivery telling sendtest
@@ -92,6 +92,7 @@ ONLY_IN = {
         "cli_demo",
         "cli_mail",
         "cli_feeds",
+        "cli_health",
         "completion",
     },
     "pymorphy3": {"slavic"},
