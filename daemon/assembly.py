@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,7 +31,7 @@ from daemon.projections import rebuild
 from daemon.recipients import resting_recipients
 from daemon.rules import DigestRule, recipient_id
 from daemon.service import Clock, SystemClock, Watch
-from daemon.settings import Settings, load
+from daemon.settings import Polling, Settings, load
 
 logger = logging.getLogger(__name__)
 
@@ -192,13 +192,19 @@ def _opened(settings: Settings, keep: Keep = lambda: None) -> Iterator[Installat
 
 def fetcher_of(settings: Settings) -> AbstractAsyncContextManager[Fetcher]:
     """A Fetcher on the guarded network, with the limits and secrets that feeds.yaml sets."""
-    polling = settings.polling
+    return fetcher_within(settings.polling, settings.feed_secrets)
+
+
+def fetcher_within(
+    polling: Polling, secrets: Mapping[str, Mapping[str, str]] | None = None
+) -> AbstractAsyncContextManager[Fetcher]:
+    """A Fetcher on the guarded network, within these limits."""
     return open_fetcher(
         timeout_seconds=polling.timeout_seconds,
         most_bytes=polling.most_bytes,
         host_pause_seconds=polling.host_pause_seconds,
         transport=GuardedTransport(allowed=polling.allow_private, proxy=polling.proxy),
-        secrets=settings.feed_secrets,
+        secrets=secrets,
     )
 
 

@@ -11,7 +11,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from daemon import __version__, cli_demo, cli_digest, cli_log, cli_mail, cli_setup, cli_terms, cli_watch, console
+from daemon import (
+    __version__,
+    cli_demo,
+    cli_digest,
+    cli_feeds,
+    cli_health,
+    cli_log,
+    cli_mail,
+    cli_setup,
+    cli_terms,
+    cli_watch,
+    console,
+)
 from daemon.cli_options import Config, Global, State
 from daemon.errors import ClaimwatchError, ConfigError
 
@@ -57,6 +69,12 @@ digest_app = typer.Typer(
     cls=_PlainGroupHelp, help="Preview, prepare, show and send digests again.", no_args_is_help=True
 )
 app.add_typer(digest_app, name="digest")
+feeds_app = typer.Typer(
+    cls=_PlainGroupHelp,
+    help="List feeds, find those behind an address, add, import and export them.",
+    no_args_is_help=True,
+)
+app.add_typer(feeds_app, name="feeds")
 
 
 def main() -> None:
@@ -102,6 +120,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (app, "deliver", cli_watch.deliver),
     (app, "send-test", cli_mail.send_test),
     (app, "status", cli_watch.status),
+    (app, "health", cli_health.health),
     (app, "check", cli_watch.check),
     (app, "matches", cli_log.matches),
     (app, "try", cli_terms.try_command),
@@ -119,6 +138,11 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (digest_app, "prepare", cli_digest.prepare),
     (digest_app, "show", cli_digest.show),
     (digest_app, "resend", cli_digest.resend),
+    (feeds_app, "list", cli_feeds.list_command),
+    (feeds_app, "discover", cli_feeds.discover),
+    (feeds_app, "add", cli_feeds.add),
+    (feeds_app, "import", cli_feeds.import_command),
+    (feeds_app, "export", cli_feeds.export),
 )
 for _group, _name, _command in _COMMANDS:
     _group.command(_name, cls=_PlainHelp)(_command)

@@ -83,11 +83,15 @@ class Document:
 
 @dataclass(frozen=True)
 class Feed:
-    """What a document says: the feed's own title, its items in document order, and how often it wants to be asked."""
+    """What a document says: the feed's own title, its items in document order, and how often it wants to be asked.
+
+    `kind` is what it is written in.
+    """
 
     title: str
     items: tuple[Item, ...]
     asks: Asks = NOTHING_ASKED
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ def _parse_xml(body: bytes, charset: str | None) -> Feed | NotAFeed:
         return _not_a_feed(body, parsed.get("bozo_exception"))
     lang = _text_or_none(parsed.feed.get("language"))
     items = tuple(_item_from_entry(entry, lang) for entry in parsed.entries)
-    return Feed(one_line(plain_text(parsed.feed.get("title") or "")), items, _asks(parsed.feed, body))
+    title = one_line(plain_text(parsed.feed.get("title") or ""))
+    return Feed(title, items, _asks(parsed.feed, body), _kind(parsed.get("version") or ""))
 
 
 def _asks(head: Mapping[str, Any], body: bytes) -> Asks:
@@ -154,6 +159,13 @@ def _asks(head: Mapping[str, Any], body: bytes) -> Asks:
         skip_hours=skipped.get("hours", ()),
         skip_days=skipped.get("days", ()),
     )
+
+
+def _kind(version: str) -> str:
+    """feedparser's `rss20` as people write it."""
+    family = next((name for name in ("RSS", "Atom", "CDF") if version.startswith(name.lower())), "RSS")
+    digits = re.fullmatch(r"[a-z]+(\d)(\d+)[a-z]?", version)
+    return f"{family} {digits[1]}.{digits[2]}" if digits else family
 
 
 def _possible(reference: re.Match[bytes]) -> bytes:
@@ -296,9 +308,8 @@ def _parse_json(body: bytes) -> Feed | NotAFeed:
         return NotAFeed("JSON, but no JSON Feed", "Check the address in feeds.yaml.")
     lang = _text_or_none(document.get("language"))
     entries = [entry for entry in document["items"] if isinstance(entry, dict)]
-    return Feed(
-        one_line(squeeze(_string(document.get("title")))), tuple(_item_from_json(entry, lang) for entry in entries)
-    )
+    title = one_line(squeeze(_string(document.get("title"))))
+    return Feed(title, tuple(_item_from_json(entry, lang) for entry in entries), kind="JSON Feed")
 
 
 def _item_from_json(entry: Mapping[str, Any], feed_lang: str | None) -> Item:

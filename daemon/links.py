@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -11,6 +12,8 @@ import idna
 # What a reader takes for a host: names joined by dots, the last one of letters. "3.5" and "e.g." are none.
 _HOSTLIKE = re.compile(r"(?<![\w@.-])(?:[^\W_](?:[\w-]{0,62})\.)+[^\W\d_]{2,24}(?![\w-])")
 
+_ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
+_PLAIN = frozenset(string.ascii_letters + string.digits + "-._~")
 # Spaces, and what turns the direction of writing: in a plain text an address could be made to read as another one.
 _UNSHOWN = re.compile("[\\s\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
@@ -30,6 +33,25 @@ def safe_link(link: str | None, feed_url: str) -> str | None:
     if "\\" in parts.netloc:
         return None
     return _UNSHOWN.sub(lambda found: quote(found[0]), absolute)
+
+
+def address_key(url: str) -> str:
+    """What all spellings of one address have in common, http and https among them: what is fetched by either is the
+    same. An address that is none is its own key."""
+    try:
+        parts = urlsplit(url.strip())
+        host, port = ascii_host((parts.hostname or "").rstrip(".")).lower(), parts.port
+    except (ValueError, UnicodeError):
+        return url
+    shown = f":{port}" if port not in (None, 80, 443) else ""
+    query = f"?{_escapes_alike(parts.query)}" if parts.query else ""
+    return f"//{host}{shown}{_escapes_alike(parts.path) or '/'}{query}"
+
+
+def _escapes_alike(text: str) -> str:
+    """Percent signs where they must be, and nowhere else (RFC 3986, 6.2.2)."""
+    decoded = _ESCAPE.sub(lambda one: plain if (plain := chr(int(one[1], 16))) in _PLAIN else one[0].upper(), text)
+    return quote(decoded, safe="%/:?#[]@!$&'()*+,;=~")
 
 
 def host_of(link: str | None) -> str:

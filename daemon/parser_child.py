@@ -1,4 +1,5 @@
-"""The process that reads feed documents: it may be killed at any moment, and nothing is lost with it.
+"""The process that reads feed documents, and pages in search of feeds: it may be killed at any moment, and nothing is
+lost with it.
 
 One 5 MB document of nested tags costs feedparser 27 s and 1 GB, a 32 KB author 3 s, and both hold the interpreter
 meanwhile; so documents are read here, under limits that the kernel keeps. `daemon.parsing` starts this process, and
@@ -18,9 +19,11 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from daemon.items import Feed, NotAFeed, parse, split
+from daemon.pages import Page, read_page
 
-REQUEST = struct.Struct(">II")
-"""The lengths of the charset's name and of the body, which follow."""
+REQUEST = struct.Struct(">?II")
+"""Whether it is a page in which feeds are looked for; the lengths of the charset's name and of the body, which follow.
+"""
 ANSWER = struct.Struct(">I?")
 """The length of the JSON that follows, and whether it is the last: a child that has grown large makes room."""
 OUT_OF_MEMORY = 77
@@ -38,12 +41,12 @@ def main() -> None:
     _send(answers, b"", last=False)
     try:
         while head := documents.read(REQUEST.size):
-            charset_length, length = REQUEST.unpack(head)
+            is_page, charset_length, length = REQUEST.unpack(head)
             charset = documents.read(charset_length).decode() or None
             body = documents.read(length)
             # Not RLIMIT_CPU: it counts whole seconds of the whole process. No handler: the signal ends the process.
             signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-            answer = _answer(body, charset)
+            answer = _answer(body, charset, is_page=is_page)
             signal.setitimer(signal.ITIMER_PROF, 0)
             swollen = _most_resident_bytes() > _SWOLLEN_BYTES
             _send(answers, answer, last=swollen)
@@ -68,17 +71,17 @@ def _most_resident_bytes() -> int:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
-def _answer(body: bytes, charset: str | None) -> bytes:
+def _answer(body: bytes, charset: str | None, *, is_page: bool) -> bytes:
     try:
-        return _as_json(parse(split(body, charset)))
+        return _as_json(read_page(body, charset) if is_page else parse(split(body, charset)))
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is: it is told, and the next document is read
         return json.dumps({"fault": f"{type(error).__name__}: {error}"}).encode()
 
 
-def _as_json(read: Feed | NotAFeed) -> bytes:
-    message = {"feed" if isinstance(read, Feed) else "not_a_feed": asdict(read)}
+def _as_json(read: Feed | NotAFeed | Page) -> bytes:
+    message = {{Feed: "feed", NotAFeed: "not_a_feed", Page: "page"}[type(read)]: asdict(read)}
     return json.dumps(message, ensure_ascii=False, default=_moment).encode("utf-8", errors="replace")
 
 

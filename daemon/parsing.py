@@ -4,9 +4,9 @@ The child is started when there is something to read, used again, and ended when
 document may cost it 3 s of processor time, 300 MB and 5 s by the clock; what needs more is `Unreadable`, a value like
 any other, and the next document gets a fresh child.
 
-    parent → child   length of charset, length of body (4 bytes each), charset, body
-    child → parent   length, whether it ends now, JSON: {"feed": …} or {"not_a_feed": …} or {"fault": …};
-                     and once, when it is ready, an empty answer
+    parent → child   whether it is a page (1 byte), length of charset, length of body (4 bytes each), charset, body
+    child → parent   length, whether it ends now, JSON: {"feed": …} or {"not_a_feed": …} or {"page": …} or
+                     {"fault": …}; and once, when it is ready, an empty answer
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from daemon.children import command_of, environment
 from daemon.errors import ClaimwatchError
 from daemon.items import Feed, NotAFeed
+from daemon.pages import Page
 from daemon.parser_child import ANSWER, OUT_OF_MEMORY, REQUEST
 
 IDLE_SECONDS = 20
@@ -60,13 +61,16 @@ class Unreadable:
     lasting: bool = False
 
 
+_OTHER_ANSWER = Unreadable("the parser answers another question; please report it")
 Reading: TypeAlias = Feed | NotAFeed | Unreadable
+_Answered: TypeAlias = Feed | NotAFeed | Page | Unreadable
 
 
 @dataclass(frozen=True)
 class _Answer:
     feed: Feed | None = None
     not_a_feed: NotAFeed | None = None
+    page: Page | None = None
     fault: str | None = None
 
 
@@ -87,13 +91,22 @@ class Parser:
 
         Raises ClaimwatchError where no child can be started.
         """
+        reading = await self._answer_to(body, charset, is_page=False)
+        return _OTHER_ANSWER if isinstance(reading, Page) else reading
+
+    async def links_to_feeds(self, body: bytes, charset: str | None = None) -> Page | Unreadable:
+        """Reads a web page in search of feeds, under the same limits. Raises as `parse` does."""
+        reading = await self._answer_to(body, charset, is_page=True)
+        return reading if isinstance(reading, Page | Unreadable) else _OTHER_ANSWER
+
+    async def _answer_to(self, body: bytes, charset: str | None, *, is_page: bool) -> _Answered:
         async with self._turn:
             if self._idle:
                 self._idle.cancel()
-            reading = await self._read(body, charset)
+            reading = await self._read(body, charset, is_page)
             if reading is None:
                 # It died by no limit of ours. Somebody else may have killed it: the document gets one more chance.
-                reading = await self._read(body, charset) or Unreadable("the parser crashed on it, twice")
+                reading = await self._read(body, charset, is_page) or Unreadable("the parser crashed on it, twice")
             self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._dismiss)
             return reading
 
@@ -104,12 +117,12 @@ class Parser:
         if self._child:
             await self._end(self._child)
 
-    async def _read(self, body: bytes, charset: str | None) -> Reading | None:
+    async def _read(self, body: bytes, charset: str | None, is_page: bool) -> _Answered | None:
         """The child's answer, or what the document would have cost; None where the child died unexplained."""
         child = await self._living_child()
         try:
             async with asyncio.timeout(self.limits.wall_seconds):
-                answer, last = await _ask(child, body, charset)
+                answer, last = await _ask(child, body, charset, is_page)
         except BaseException as error:
             # Whatever came in between: what this child says next would be taken for another document's.
             await self._end(child)
@@ -198,11 +211,11 @@ async def _kill(child: Process) -> None:
     await child.wait()
 
 
-async def _ask(child: Process, body: bytes, charset: str | None) -> tuple[bytes | None, bool]:
+async def _ask(child: Process, body: bytes, charset: str | None, is_page: bool) -> tuple[bytes | None, bool]:
     """The child's answer (None where it is too large to be held), and whether it is the child's last."""
     assert child.stdin
     name = (charset or "").encode()
-    child.stdin.write(REQUEST.pack(len(name), len(body)) + name)
+    child.stdin.write(REQUEST.pack(is_page, len(name), len(body)) + name)
     child.stdin.write(body)
     await child.stdin.drain()
     return await _answer_of(child)
@@ -214,12 +227,12 @@ async def _answer_of(child: Process) -> tuple[bytes | None, bool]:
     return await child.stdout.readexactly(length) if length <= MOST_ANSWER_BYTES else None, last
 
 
-def _reading(answer: bytes) -> Reading:
+def _reading(answer: bytes) -> _Answered:
     # Validated, because what comes from there is only as good as the document that it read.
     try:
         message = _ANSWER.validate_json(answer)
     except ValidationError as error:
         return Unreadable(f"the parser's answer is none ({error.errors()[0]['msg']}); please report it")
-    if read := message.feed or message.not_a_feed:
+    if read := message.feed or message.not_a_feed or message.page:
         return read
     return Unreadable(f"the parser fails on it ({(message.fault or '')[:300]}); please report it")

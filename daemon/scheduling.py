@@ -32,6 +32,7 @@ from daemon.notices import Look, Trouble
 from daemon.parsing import Parser
 from daemon.preparing import Post, next_due_time, prepare_due
 from daemon.projections import record
+from daemon.reloading import SETTLING, FilesSeen, Stamp, Standing, stamp_of
 from daemon.sdnotify import Watchdog, notify
 from daemon.service import Clock, Polled, SystemClock, Watch, beside_the_loop, due_feeds, poll, record_rules
 from daemon.settings import Settings
@@ -87,15 +88,17 @@ class Daemon:
     after_reload: Callable[[Settings], None] = lambda _settings: None
     clock: Clock = field(default_factory=SystemClock)
     notices_pause: timedelta = NOTICES_TICK
+    rules_pause: timedelta = RULES_TICK
+    settling: timedelta = SETTLING
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _reason: str = ""
-    _rules_seen: object = None
+    _files: FilesSeen = field(default_factory=FilesSeen)
     _faults: Counter[str] = field(default_factory=Counter)
     _under_way: set[asyncio.Task[object]] = field(default_factory=set)
     _backfill: Backfill | None = None
     _backfill_told: float = 0
     _mail_changed: bool = False
-    _mail_at_once: Callable[[], None] = lambda: None
+    _at_once: Callable[[str], None] = lambda _tick: None
     _round_of: Watch | None = None
     _polled_once: bool = False
     _about_rules: Look = field(default_factory=Look)
@@ -106,8 +109,10 @@ class Daemon:
     async def run(self) -> None:
         """Watches until SIGTERM or SIGINT; the transaction in hand is finished, and the stop is recorded."""
         self._begin()
+        # Two, though a tick never runs twice at once: one that has just armed itself counts as running for a moment
+        # more, and a job that comes due in that moment would be skipped, and never armed again.
         scheduler = AsyncIOScheduler(
-            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 2}
         )
         ticks: dict[str, Tick] = {
             "poll": self._poll_tick,
@@ -118,7 +123,7 @@ class Daemon:
         }
         for name, tick in ticks.items():
             self._arm(scheduler, name, tick, timedelta(0))
-        self._mail_at_once = lambda: self._rearm(scheduler, {"mail": ticks["mail"]})
+        self._at_once = lambda name: self._rearm(scheduler, {name: ticks[name]})
         self._listen(asyncio.get_running_loop(), lambda: self._look_at_rules(scheduler, ticks["rules"]))
         self.ready()
         scheduler.start()
@@ -146,7 +151,8 @@ class Daemon:
         self._record(WatchStarted(__version__, last_awake))
         record_rules(self.watch)
         self._backfill = backfill_waiting(self.watch)
-        self._rules_seen = _stamp(self.settings)
+        stamp = stamp_of(self.settings)
+        self._files = FilesSeen(stamp, stamp)
         self._rules_are_sound()
 
     def _record(self, event: WatchStarted | WatchStopped) -> None:
@@ -188,6 +194,10 @@ class Daemon:
         self._polled_once = True
         # Only here and with each feed: a loop that hangs, a round without end and a tick that always fails starve it.
         self._progressed()
+        if watch is not self.watch:
+            # An edit came in the middle: its feeds are asked now, and its terms need not wait for this round any more.
+            self._at_once("backfill")
+            return timedelta(0)
         return min(POLL_TICK, self._watchdog.longest_pause)
 
     def _progressed(self) -> None:
@@ -221,9 +231,13 @@ class Daemon:
         return self.notices_pause
 
     async def _rules_tick(self) -> timedelta:
-        if _stamp(self.settings) != self._rules_seen:
-            await self._reload()
-        return RULES_TICK
+        stamp = stamp_of(self.settings)
+        standing = self._files.look(stamp)
+        if standing is Standing.EDITED:
+            return await self._reload(stamp)
+        if self._files.never_still:
+            logger.warning("action=rules_unsettled; feeds.yaml, or a file beside it, changes all the time")
+        return self.settling if standing is Standing.MOVING else self.rules_pause
 
     async def _backfill_tick(self) -> timedelta:
         """One chunk of the backfill that the rules ask for, if any."""
@@ -243,25 +257,36 @@ class Daemon:
             logger.info("action=backfill done=%d items=%d", progress.done, progress.items)
         return BACKFILL_BREATH
 
-    async def _reload(self) -> None:
-        """Takes up an edited feeds.yaml whole, or keeps the rules in force and says what is wrong with the new ones."""
-        self._rules_seen = _stamp(self.settings)
+    async def _reload(self, stamp: Stamp) -> timedelta:
+        """Takes up an edited feeds.yaml whole, or keeps the rules in force and says what is wrong with the new ones.
+
+        `stamp` is what the files looked like before. Says how long the next look at them can wait.
+        """
+        # Only what was read to its end was seen: a fault of ours must not lose an edit.
+        self._files.read = None
+        refused: ClaimwatchError | None = None
         try:
             settings, watch, post = await beside_the_loop(self.reload, self.watch)
         except ClaimwatchError as error:
-            logger.error("action=rules_refused; the old ones stay in force:\n%s", error)
-            self._rules_are_refused(error)
+            refused = error
+        if stamp_of(self.settings) != stamp:
+            # Changed while it was read: that may have been a part of the one and a part of the other.
+            return self.settling
+        self._files.read = stamp
+        if refused:
+            logger.error("action=rules_refused; the old ones stay in force:\n%s", refused)
+            self._rules_are_refused(refused)
             notify(f"{self._status_line()}; feeds.yaml was refused, the rules before it stay in force")
-            return
+            return self.rules_pause
         try:
             # In the log first: rules that are not there are not in force.
             changed = await beside_the_loop(record_rules, watch)
             backfill = await beside_the_loop(backfill_waiting, watch)
         except ClaimwatchError as error:
             # Nothing is wrong with them: the next look at feeds.yaml takes them up, when the log is there again.
-            self._rules_seen = None
+            self._files.read = None
             logger.error("action=rules_wait; they can't be recorded yet:\n%s", error)
-            return
+            return self.rules_pause
         mended = post.carrier != self.post.carrier
         self.settings, self.watch, self.post, self._backfill = settings, watch, post, backfill
         self._rules_are_sound()
@@ -274,9 +299,13 @@ class Daemon:
         if mended:
             # Whoever mends a password does not want to wait four hours to see whether it is right.
             self._mail_changed = True
-            self._mail_at_once()
+            self._at_once("mail")
         if changed:
             logger.info("action=rules_changed position=%d", changed.position)
+            # New feeds are asked now, new terms looked for, and a digest may be due before the old rules' next one.
+            for tick in ("poll", "backfill", "mail"):
+                self._at_once(tick)
+        return self.rules_pause
 
     def _rules_are_refused(self, error: ClaimwatchError) -> None:
         """For the operator. It need not outlive this process: with these rules no other one would start."""
@@ -290,8 +319,8 @@ class Daemon:
             self._about_rules = Look(over={("rules refused", ""): self.clock.now()})
 
     def _look_at_rules(self, scheduler: AsyncIOScheduler, tick: Tick) -> None:
-        """At once, and also where nothing seems to have changed: somebody asked for it."""
-        self._rules_seen = None
+        """Now, and also where nothing seems to have changed: somebody asked for it."""
+        self._files.read = None
         if scheduler.get_job("rules"):
             self._arm(scheduler, "rules", tick, timedelta(0))
 
@@ -350,22 +379,3 @@ class Daemon:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-
-
-def _stamp(settings: Settings) -> object:
-    """What changes when feeds.yaml, a seed or a secret beside it is edited, replaced, added or taken away."""
-    beside = settings.file.parent
-    paths = [
-        settings.file,
-        *sorted(beside.glob("seeds/*.y*ml")),
-        *sorted(beside.glob("alerts/*")),
-        *settings.secret_files,
-    ]
-    stamps = []
-    for path in paths:
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        stamps.append((str(path), status.st_mtime_ns, status.st_size, status.st_ino))
-    return stamps

@@ -112,11 +112,14 @@ class Settings:
     """Where metrics are served, as `host:port`."""
 
 
-def load(config: Path | None = None, state: Path | None = None) -> Settings:
-    """Reads feeds.yaml and its seeds. Raises ConfigError with every problem in them."""
+def load(config: Path | None = None, state: Path | None = None, draft: Path | None = None) -> Settings:
+    """Reads feeds.yaml and its seeds. Raises ConfigError with every problem in them.
+
+    `draft` is read in its stead, as if it stood in its place: to see what would come of an edit.
+    """
     path = find_config(config)
     state = (state or default_state()).absolute()
-    file = read_yaml(path)
+    file = read_yaml(draft or path, str(path))
     if file.values is None:
         if not file.problems:
             file.problem((), "is empty", "An editor may be in the middle of saving it; else write what to watch.")
@@ -162,22 +165,32 @@ def load(config: Path | None = None, state: Path | None = None) -> Settings:
 
 def find_config(given: Path | None) -> Path:
     """The feeds.yaml in force. Raises ClaimwatchError, naming where it looked."""
-    if given is not None:
-        places = [given]
-    else:
-        environment = os.environ.get("CLAIMWATCH_CONFIG")
-        places = [Path("feeds.yaml")]
-        # A file that somebody named and that is not there is a mistake, never passed over.
-        if environment:
-            places.append(Path(environment))
-        else:
-            places += [user_config_path("claimwatch") / "feeds.yaml", Path("/etc/claimwatch/feeds.yaml")]
+    places, _ = _config_places(given)
     for place in places:
         if place.is_file():
             return place
     message = f"is not there: looked at {', '.join(map(str, places))}"
     hint = "`claimwatch init DIR` writes one; cd into its folder, or name it with --config FILE."
     raise ConfigError([Problem("feeds.yaml", 0, 0, message, hint)])
+
+
+def is_without_config(given: Path | None) -> bool:
+    """Whether nobody named a feeds.yaml, and none is in the usual places."""
+    places, named = _config_places(given)
+    return not named and not any(place.is_file() for place in places)
+
+
+def _config_places(given: Path | None) -> tuple[list[Path], bool]:
+    """Where to look, and whether somebody named a file: one that is not there is a mistake then, never passed over."""
+    if given is not None:
+        return [given], True
+    if environment := os.environ.get("CLAIMWATCH_CONFIG"):
+        return [Path("feeds.yaml"), Path(environment)], True
+    return [
+        Path("feeds.yaml"),
+        user_config_path("claimwatch") / "feeds.yaml",
+        Path("/etc/claimwatch/feeds.yaml"),
+    ], False
 
 
 def default_state() -> Path:

@@ -18,7 +18,7 @@ from daemon.errors import ConfigError, Problem
 
 Where = tuple[str | int, ...]
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -79,7 +79,7 @@ def read_yaml(path: Path, name: str | None = None) -> YamlFile:
         return file
     file.lines = text.splitlines()
     try:
-        node = yaml.compose(text, Loader=_LOADER)
+        node = yaml.compose(text, Loader=LOADER)
     except yaml.YAMLError as error:
         file.problems.append(_syntax_problem(file, error))
         return file

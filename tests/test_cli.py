@@ -69,8 +69,9 @@ claims: {harbour-opens: {statement: The harbour opens again., made: 2025-03-19, 
 NEWS = (item("Prisoner exchange agreed", summary="Both sides say so."), item("Rain expected"))
 COMMANDS = (
     *("run", "poll", "deliver", "status", "check", "matches", "match", "backtest", "events", "verify", "rebuild"),
-    *("init", "schema", "try", "diff", "explain", "send-test"),
+    *("init", "schema", "try", "diff", "explain", "send-test", "health"),
     *("digest preview", "digest prepare", "digest show", "digest resend"),
+    *("feeds list", "feeds discover", "feeds add", "feeds import", "feeds export"),
 )
 
 
@@ -179,7 +180,7 @@ def test_no_help_shows_a_type_of_the_code(command: str) -> None:
 
 def test_the_help_lists_every_command() -> None:
     done = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
-    assert [name for name in ("digest", *COMMANDS[:17]) if f" {name} " not in done.stdout] == []
+    assert [name for name in ("digest", "feeds", *COMMANDS[:18]) if f" {name} " not in done.stdout] == []
     assert "Exit codes: 0 fine, 1 something is wrong, 2 wrong usage or configuration." in done.stdout
 
 

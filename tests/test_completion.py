@@ -63,6 +63,8 @@ def process(*words: str | Path, **variables: str) -> str:
         ("claimwatch digest prepare d", ["daily"]),
         ("claimwatch events --kind digest_", ["digest_prepared", "digest_skipped"]),
         ("claimwatch schema ", ["feeds", "seed"]),
+        ("claimwatch feeds ", ["list", "discover", "add", "import", "export"]),
+        ("claimwatch feeds add --w", ["--write"]),
     ],
 )
 @pytest.mark.usefixtures("desk")

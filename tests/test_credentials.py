@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from daemon.errors import ConfigError
-from daemon.scheduling import _stamp
+from daemon.reloading import stamp_of
 from daemon.settings import Settings, load
 
 FEED = "feeds:\n  paid:\n    url: https://paid.example/feed\n"
@@ -105,9 +105,9 @@ def test_a_header_that_claimwatch_sets_itself_is_refused(name: str, tmp_path: Pa
 def test_a_running_watch_sees_when_a_secret_is_exchanged(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "headers_file: headers", "auth_file: login", headers="X: y", login="u:p")
     assert settings.secret_files == (tmp_path / "headers", tmp_path / "login")
-    before = _stamp(settings)
+    before = stamp_of(settings)
     (tmp_path / "login").write_text("u:another", encoding="utf-8")
-    assert _stamp(settings) != before
+    assert stamp_of(settings) != before
 
 
 def test_settings_show_no_secret(tmp_path: Path) -> None:

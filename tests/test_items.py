@@ -112,6 +112,7 @@ def test_an_atom_entry_brings_all_its_fields() -> None:
                 lang="uk",
             ),
         ),
+        kind="Atom 1.0",
     )
 
 
@@ -129,6 +130,19 @@ def test_an_rdf_item_stands_beside_its_channel() -> None:
         "In short.",
     )
     assert only.published == MOMENT
+    assert feed.kind == "RSS 1.0"
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ('<rss version="0.91"><channel><title>T</title></channel></rss>', "RSS 0.91"),
+        ("<rss><channel><title>T</title></channel></rss>", "RSS"),
+        ('<feed version="0.3" xmlns="http://purl.org/atom/ns#"><title>T</title></feed>', "Atom 0.3"),
+    ],
+)
+def test_a_feed_tells_what_it_is_written_in(document: str, kind: str) -> None:
+    assert read(document.encode()).kind == kind
 
 
 def test_a_json_feed_item_brings_all_its_fields() -> None:
@@ -155,6 +169,7 @@ def test_a_json_feed_item_brings_all_its_fields() -> None:
                 lang="en",
             ),
         ),
+        kind="JSON Feed",
     )
 
 
@@ -560,8 +575,8 @@ def test_what_is_no_feed_is_told_as_that(body: bytes, reason: str) -> None:
 
 
 def test_a_feed_without_items_is_a_feed() -> None:
-    assert read(rss()) == Feed("The Gazette", ())
-    assert read(json_feed()) == Feed("The Gazette", ())
+    assert read(rss()) == Feed("The Gazette", (), kind="RSS 2.0")
+    assert read(json_feed()) == Feed("The Gazette", (), kind="JSON Feed")
 
 
 def test_a_feed_cut_off_in_the_middle_gives_the_items_before_the_cut() -> None:

@@ -10,13 +10,14 @@ import daemon
 LAYERS = """
 __main__
 cli
-cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail
+cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail cli_feeds cli_health
 cli_options scheduling completion starter demo console_terms console_status metrics
+console_feeds health
 console assembly schemas
 backtest
 delivery telling sendtest
 preparing backfill
-cancelling
+cancelling discovery
 service
 intake
 watch
@@ -24,17 +25,19 @@ parsing
 parser_child
 ── shell: touches the world
 drafting
+feedsedit reloading
 inquiries covering
 hindsight
 mailing knowledge queries troubles
 recipients storeditems migrations
 comparison smtp
 projections locks fetching settings
-noticerows
+noticerows newfeeds
 guard credentials mailprojections inflating
 rows
 tables feedsfile chain
 complaints fields watchterms
+yamledit
 yamlfiles itemfiles
 eventlog
 schemaversion
@@ -54,7 +57,8 @@ soundness indexing
 compiling
 searching
 vocabulary
-terms items
+terms pages opml
+items
 inflection
 commonwords english slavic stems
 words events
@@ -81,7 +85,7 @@ ONLY_IN = {
         *("queries", "hindsight", "recipients", "troubles", "storeditems", "noticerows"),
         *("schemaversion", "migrations"),
     },
-    "yaml": {"yamlfiles"},
+    "yaml": {"yamlfiles", "yamledit"},
     "typer": {
         "cli",
         "cli_options",
@@ -92,6 +96,8 @@ ONLY_IN = {
         "cli_setup",
         "cli_demo",
         "cli_mail",
+        "cli_feeds",
+        "cli_health",
         "completion",
     },
     "pymorphy3": {"slavic"},

@@ -17,6 +17,7 @@ import pytest
 from daemon import parsing
 from daemon.errors import ClaimwatchError
 from daemon.items import Feed, NotAFeed, parse, split
+from daemon.pages import FeedLink, Page
 from daemon.parsing import Limits, Parser, Reading, Unreadable, open_parser
 from tests.support import NOW, item, rss
 
@@ -69,6 +70,28 @@ def test_the_charset_of_the_answer_reaches_the_parser() -> None:
 def test_a_page_is_no_feed() -> None:
     (reading,) = readings(b"<!DOCTYPE html><html></html>")
     assert isinstance(reading, NotAFeed)
+
+
+def test_a_page_is_read_in_search_of_feeds_by_the_same_process() -> None:
+    page = b"<html><title>T</title><link rel=alternate type=application/rss+xml href=/rss>"
+
+    async def use(parser: Parser) -> tuple[object, Reading, bool]:
+        links, before = await parser.links_to_feeds(page), pid_of(parser)
+        return links, await parser.parse(SOUND), pid_of(parser) == before
+
+    links, reading, alike = with_parser(use)
+    assert links == Page("T", "", (FeedLink("/rss"),))
+    assert isinstance(reading, Feed)
+    assert alike
+
+
+def test_a_page_that_needs_too_much_is_given_up_and_the_next_document_is_read() -> None:
+    async def use(parser: Parser) -> tuple[object, Reading]:
+        return await parser.links_to_feeds(b"<div>" * 900_000), await parser.parse(SOUND)
+
+    links, reading = with_parser(use, Limits(cpu_seconds=0.3, memory_bytes=150_000_000))
+    assert isinstance(links, Unreadable)
+    assert isinstance(reading, Feed)
 
 
 def test_an_empty_document_and_half_a_character_come_back() -> None:

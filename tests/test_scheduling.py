@@ -78,7 +78,9 @@ def daemon_of(installation: Installation, clock: Clock, **callbacks: Callable[..
         settings, fresh, post = installation.reloaded(before)
         return settings, replace(fresh, clock=clock), post
 
-    return Daemon(watch, installation.post, installation.settings, reload, clock=clock, **callbacks)  # type: ignore[arg-type]
+    daemon = Daemon(watch, installation.post, installation.settings, reload, clock=clock, **callbacks)  # type: ignore[arg-type]
+    daemon.settling = timedelta(seconds=0.05)
+    return daemon
 
 
 def run_until_stopped(daemon: Daemon) -> None:
@@ -265,13 +267,13 @@ def test_the_operator_hears_of_mail_that_keeps_failing_and_that_it_works_again(t
         daemon.post = replace(sound, templates=slip, shipped_templates=slip)
         clock.by += timedelta(days=1)
         while not daemon._about_work.troubles:
-            daemon._mail_at_once()
+            daemon._at_once("mail")
             await asyncio.sleep(0.05)
         clock.by += timedelta(minutes=11)
         await until(installation, "notice_sent", 1)
         daemon.post = sound
         while daemon._about_work.troubles:
-            daemon._mail_at_once()
+            daemon._at_once("mail")
             await asyncio.sleep(0.05)
         clock.by += timedelta(minutes=61)
         await until(installation, "notice_sent", 2)

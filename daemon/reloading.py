@@ -1,0 +1,77 @@
+"""When an edit of feeds.yaml is read: after it was made, and not in the middle of it.
+
+Half a file may be sound YAML, and a deploy tool takes a file away before it puts the next one there. So what changed is
+read when it stood still for a while; what it looks like is all that is asked until then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import TypeAlias
+
+from daemon.settings import Settings
+
+SETTLING = timedelta(seconds=2)
+"""How long feeds.yaml and what is beside it must stand still before an edit is read."""
+MOST_LOOKS_AT_MOVING_FILES = 30
+
+Stamp: TypeAlias = tuple[tuple[str | int, ...], ...]
+"""What files look like from outside."""
+
+
+class Standing(Enum):
+    """What a look at the files says of them."""
+
+    READ = "read already"
+    MOVING = "changed since the last look"
+    EDITED = "edited, and still"
+
+
+@dataclass
+class FilesSeen:
+    """What was read last, and how the files looked since. `read` None: whatever they look like, they are to be read."""
+
+    read: Stamp | None = None
+    last_look: Stamp | None = None
+    moving: int = 0
+
+    def look(self, now: Stamp) -> Standing:
+        """What these files are by now; a second look at what moves decides."""
+        before, self.last_look = self.last_look, now
+        if now == self.read:
+            self.moving = 0
+            return Standing.READ
+        if now != before:
+            self.moving += 1
+            return Standing.MOVING
+        self.moving = 0
+        return Standing.EDITED
+
+    @property
+    def never_still(self) -> bool:
+        """Once in a long time of looks at files that move: so long, that somebody has to hear of it."""
+        return self.moving > 0 and self.moving % MOST_LOOKS_AT_MOVING_FILES == 0
+
+
+def stamp_of(settings: Settings) -> Stamp:
+    """What changes when feeds.yaml, a seed or a secret beside it is edited, replaced, added or taken away.
+
+    Links are followed: the file behind one is what counts, and a link that leads elsewhere leads to another file.
+    """
+    beside = settings.file.parent
+    paths = [
+        settings.file,
+        *sorted(beside.glob("seeds/*.y*ml")),
+        *sorted(beside.glob("alerts/*")),
+        *settings.secret_files,
+    ]
+    stamps = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        stamps.append((str(path), status.st_mtime_ns, status.st_size, status.st_dev, status.st_ino))
+    return tuple(stamps)
