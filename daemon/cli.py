@@ -22,10 +22,10 @@ from daemon import (
     cli_setup,
     cli_terms,
     cli_watch,
-    console,
 )
 from daemon.cli_options import Config, Global, State
 from daemon.errors import ClaimwatchError, ConfigError
+from daemon.journal import set_up_logging
 
 
 class _PlainHelp(TyperCommand):
@@ -111,7 +111,7 @@ def _options(
     ] = False,
 ) -> None:
     Global.config, Global.state = config, state
-    console.set_up_logging(verbose)
+    set_up_logging(verbose)
 
 
 _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (

@@ -21,6 +21,7 @@ from daemon.delivery import deliver as deliver_prepared
 from daemon.errors import ClaimwatchError, ConfigError
 from daemon.events import DeliveryDeferred, DeliveryRefused, NoticeDeferred, Recorded
 from daemon.inquiries import Listened
+from daemon.journal import Journal
 from daemon.matching import unused_word_lists
 from daemon.metrics import Metrics
 from daemon.moments import timestamp_or_none
@@ -40,8 +41,8 @@ def run(config: Config = None, state: State = None) -> None:
     with assembly.writing(*given(config, state), "run") as installation:
         settings = installation.settings
         enrol_feeds(installation.watch)
-        console.say_start(settings, len(due_feeds(installation.watch)))
-        report = console.RoundReport()
+        report = console.Screen() if console.err.is_terminal else Journal()
+        report.start(settings, len(due_feeds(installation.watch)))
         metrics = Metrics(lambda: daemon.watch)
 
         def told(polled: Polled) -> None:
@@ -53,11 +54,11 @@ def run(config: Config = None, state: State = None) -> None:
             installation.post,
             settings,
             installation.reloaded,
-            ready=lambda: console.say_watching(settings.rules, SystemClock().now()),
+            ready=report.ready,
             told=told,
             before_round=report.begin,
             after_round=report.end,
-            after_mail=lambda outcomes: console.say_deliveries(outcomes, None),
+            after_mail=report.mailed,
             progressed=metrics.progressed,
             after_reload=lambda fresh: metrics.listen(fresh.metrics),
         )
@@ -67,7 +68,7 @@ def run(config: Config = None, state: State = None) -> None:
         finally:
             metrics.close()
             report.close()
-        console.err.print("stopped")
+        report.stopped()
 
 
 def poll_command(

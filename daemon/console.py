@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from operator import itemgetter
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -46,22 +43,6 @@ from daemon.settings import Settings
 
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 out = Console(highlight=False, soft_wrap=True, emoji=False)
-
-
-def set_up_logging(verbose: bool = False) -> None:
-    """Log lines to stderr: coloured on a terminal, plain elsewhere (journald adds the time itself)."""
-    handler: logging.Handler
-    if sys.stderr.isatty():
-        handler = RichHandler(console=err, show_path=False, log_time_format="%H:%M:%S")
-        handler.setFormatter(logging.Formatter("%(message)s"))
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if verbose else logging.INFO)
-    for noisy in ("httpx", "httpcore", "apscheduler", "asyncio", "aiosmtplib"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def say_start(settings: Settings, due: int) -> None:
@@ -126,6 +107,27 @@ class RoundReport:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class Screen(RoundReport):
+    """What `claimwatch run` tells whoever sits before it; `journal.Journal` tells a journal the same."""
+
+    def start(self, settings: Settings, due: int) -> None:
+        """What the watch begins with."""
+        say_start(settings, due)
+        self._rules = settings.rules
+
+    def ready(self) -> None:
+        """That it watches, and what comes next."""
+        say_watching(self._rules, datetime.now(UTC))
+
+    def mailed(self, outcomes: Sequence[Recorded]) -> None:
+        """What became of each message."""
+        say_deliveries(outcomes, None)
+
+    def stopped(self) -> None:
+        """That it ended in order."""
+        err.print("stopped")
 
 
 def _polled_line(polled: Polled) -> str:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -117,6 +117,23 @@ class Desk:
         words = [sys.executable, "-m", "daemon", *command.split(), *arguments, *self.options]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(words, text=True, **(pipes | options))
+
+    def at_a_terminal(self, command: str, *, until: str) -> str:
+        """What the command says to a terminal, where Ctrl-C ends it once it has said `until`."""
+        ours, its = pty.openpty()
+        with open(ours, "rb", buffering=0) as screen:
+            environment = os.environ | {"TERM": "dumb", "NO_COLOR": "1"}
+            process = self.process(command, stdout=its, stderr=its, env=environment)
+            os.close(its)
+            told, interrupted = "", False
+            # A terminal whose other end is closed says that it can't be read.
+            with process, suppress(OSError):
+                while more := screen.read(4096):
+                    told += more.decode()
+                    if until in told and not interrupted:
+                        interrupted = True
+                        process.send_signal(signal.SIGINT)
+        return told
 
 
 def lines_of(done: Result) -> list[dict[str, Any]]:
@@ -1331,30 +1348,37 @@ def said_until(word: str, process: subprocess.Popen[str]) -> list[str]:
 
 def test_run_polls_at_once_and_records_its_start_and_stop(desk: Desk) -> None:
     with desk.process("run") as process:
-        told = said_until("reached", process)
+        told = said_until("action=round", process)
         process.send_signal(signal.SIGTERM)
         out, rest = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "")
-    assert told[0] == f"claimwatch {__version__}: 1 feed, 1 claim, from {desk.config}\n"
-    assert told[1] == f"log: {desk.database}\n"
-    assert any(
-        re.fullmatch(r"watching; next digest: daily, \w+ \d+ \w+ 07:30 UTC; Ctrl-C stops\n", one) for one in told
-    )
-    assert rest == "stopped\n"
-    assert told[-1] == "1 of 1 feed reached; 2 new items, 1 match\n"
+    assert told[0].startswith(f"INFO action=start version={__version__} config={desk.config} log=sqlite:///{desk.database} ")
+    assert told[0].endswith(f" maildir={desk.state}/Maildir feeds=1 due=1 claims=1\n")
+    assert told[1] == "INFO action=ready\n"
+    assert all(re.match(r"[A-Z]+ action=[a-z_]+( |$)", one) for one in told)
+    assert rest == "INFO action=stopped\n"
+    assert told[-1] == "INFO action=round feeds=1 failed=0 new=2 matches=1\n"
     kinds = [event["kind"] for event in desk.objects("events")]
     assert kinds[0] == "watch_started"
     assert kinds[-1] == "watch_stopped"
     assert kinds.count("item_seen") == 2
 
 
-def test_run_says_how_many_feeds_are_not_due_yet(polled: Desk) -> None:
+def test_run_says_how_many_feeds_are_due(polled: Desk) -> None:
     with polled.process("run") as process:
-        told = said_until("watching; ", process)
+        told = said_until("action=ready", process)
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=30)
-    assert told[-2] == "1 feed is not due yet\n"
-    assert (process.returncode, rest) == (0, "stopped\n")
+    assert told[0].endswith(" feeds=1 due=0 claims=1\n")
+    assert (process.returncode, rest) == (0, "INFO action=stopped\n")
+
+
+def test_run_tells_a_person_at_a_terminal_in_sentences(desk: Desk) -> None:
+    told = desk.at_a_terminal("run", until="reached")
+    assert f"claimwatch {__version__}: 1 feed, 1 claim, from {desk.config}\r\n" in told
+    assert re.search(r"watching; next digest: daily, \w+ \d+ \w+ 07:30 UTC; Ctrl-C stops\r\n", told)
+    assert "1 of 1 feed reached; 2 new items, 1 match" in told
+    assert told.endswith("stopped\r\n")
 
 
 def test_a_reload_takes_up_what_feeds_yaml_says_now(polled: Desk) -> None:
