@@ -20,8 +20,8 @@ MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
 .PHONY: help run demo schemas test lint format pytest test-pg test-mail test-look coverage test-kill test-slow test-corpus \
-	test-package bench bench-hostile bench-matching bench-backfill bench-stories bench-feeds score picture install uninstall \
-	test-systemd clean
+	test-histories test-package bench bench-hostile bench-matching bench-backfill bench-stories bench-feeds score picture install \
+	uninstall test-systemd clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -73,6 +73,9 @@ test-slow: $(VENV)/.dev ## the matcher held against a slow, obvious one in ten t
 
 test-corpus: $(VENV)/.dev ## all snapshots of the shared corpus, where it is there (a few minutes)
 	$(BIN)/pytest -m slow tests/test_corpus.py tests/test_items.py
+
+test-histories: $(VENV)/.dev ## twelve real feeds' histories through every fault of the network and the clock (CLAIMWATCH_DAYS=60; a few minutes)
+	$(BIN)/pytest -m slow tests/test_histories.py
 
 test-look: $(VENV)/.dev $(VENV)/.look ## digests in a real browser and by linters (installs Debian's chromium if missing; needs npm)
 	docs/picture.sh --install

@@ -147,7 +147,7 @@ def _next_state(
         asks=document.asks if document else before.asks,
     )
     seen = Seen.between(before.window, window, now - before.succeeded_at if before.succeeded_at else None)
-    rate = rate_after(before.items_an_hour, seen, bounds)
+    rate = rate_after(before.items_an_hour, seen)
     pause = interval(bounds, rate, seen, state.asks, outcome.answered.fresh)
     due = not_skipped(next_poll(feed.id, pause, 0, now), state.asks, now + bounds.longest)
     return replace(state, items_an_hour=rate, interval=pause, next_due=due)

@@ -103,22 +103,35 @@ def enrol(connection: Connection, feeds: Iterable[FeedRule]) -> None:
 
 
 def due_feeds(connection: Connection, now: datetime) -> list[str]:
-    """The feeds whose time has come, the longest due first. Asked every few seconds, of indexes alone."""
+    """The feeds whose time has come, the longest due first. Asked every few seconds, of an index alone."""
     due = select(_poll.c.feed).where(_poll.c.next_due <= timestamp(now)).order_by(_poll.c.next_due)
-    # A poll in the future means that the clock was set back: its due time means nothing now. Sorted here, because
-    # SQLite would rather go through all feeds in order.
-    ahead = select(_poll.c.feed, _poll.c.next_due).where(_poll.c.polled_at > timestamp(now))
-    turned = sorted(row.feed for row in connection.execute(ahead) if row.next_due)
-    return list(dict.fromkeys([*connection.scalars(due), *turned]))
+    return list(connection.scalars(due))
+
+
+def polled_ahead(connection: Connection, now: datetime) -> bool:
+    """Whether a poll is known that lies in the future: the clock was set back."""
+    return connection.scalar(select(_poll.c.feed).where(_poll.c.polled_at > timestamp(now)).limit(1)) is not None
+
+
+def turn_back(connection: Connection, now: datetime) -> None:
+    """Puts polls that lie in the future at the present, and all that was to follow as long after it as before.
+
+    So a feed is asked within one pause from now on, however far the clock was turned, and never sooner than its host
+    allowed.
+    """
+    for row in connection.execute(select(_poll).where(_poll.c.polled_at > timestamp(now))).all():
+        back = parse_timestamp(row.polled_at) - now
+        moments = {name: moment_or_none(getattr(row, name)) for name in _TURNED}
+        values = {name: timestamp(moment - back) for name, moment in moments.items() if moment and moment != AT_ONCE}
+        connection.execute(update(_poll).where(_poll.c.feed == row.feed).values(**values))
+
+
+_TURNED = ("polled_at", "succeeded_at", "next_due", "paused_until", "move_since")
 
 
 def paused_hosts(connection: Connection, now: datetime) -> dict[str, timedelta]:
     """The hosts that asked to be left alone, and for how long still."""
-    paused = select(_poll.c.paused_host, func.max(_poll.c.paused_until)).where(
-        _poll.c.paused_until > timestamp(now),
-        # One from the future was said before the clock was set back.
-        _poll.c.polled_at <= timestamp(now),
-    )
+    paused = select(_poll.c.paused_host, func.max(_poll.c.paused_until)).where(_poll.c.paused_until > timestamp(now))
     rows = connection.execute(paused.group_by(_poll.c.paused_host)).all()
     return {host: parse_timestamp(until) - now for host, until in rows}
 

@@ -99,8 +99,10 @@ def http_failure(status: int, phrase: str, headers: Mapping[str, str], now: date
     detail = f"{status} {phrase}".strip()
     if wall := _wall(headers) if status in (403, 429, 503) else None:
         detail, hint = f"{detail} ({wall}: the site's bot wall)", _WALL
-    until = retry_after(headers.get("retry-after"), now) if status in (429, 503) else None
-    pause = until - now if until else None
+    # A date is meant by the server's own clock, where it tells it.
+    asked_at = _http_date(headers.get("date")) or now
+    until = retry_after(headers.get("retry-after"), asked_at) if status in (429, 503) else None
+    pause = until - asked_at if until else None
     return Failed(f"http {status}", detail, hint or "Check the address in feeds.yaml.", pause)
 
 

@@ -68,16 +68,12 @@ class Seen:
         return cls(len(window - before), len(window), since if since and since > timedelta(0) else None)
 
 
-def rate_after(before: float | None, seen: Seen, bounds: Bounds) -> float | None:
+def rate_after(before: float | None, seen: Seen) -> float | None:
     """How many new items an hour a feed is known to bring at its busiest; None where nothing is known yet."""
     if not seen.hours:
         return before
-    observed = seen.new / seen.hours
-    if seen.size and seen.new >= seen.size:
-        # Nobody knows how many there were.
-        observed = max(observed, seen.size / (bounds.shortest / timedelta(hours=1)))
     faded: float = (before or 0) * 0.5 ** min(seen.hours / (RATE_HALVES_IN / timedelta(hours=1)), 100)
-    return max(observed, faded)
+    return max(seen.new / seen.hours, faded)
 
 
 def interval(bounds: Bounds, rate: float | None, seen: Seen, asks: Asks, fresh: timedelta) -> timedelta:
@@ -93,6 +89,9 @@ def interval(bounds: Bounds, rate: float | None, seen: Seen, asks: Asks, fresh: 
     if seen.size < SMALLEST_WINDOW:
         # Of so few, none may be left after any pause; one that rests is asked less and less often all the same.
         return bounds.within(max(seen.since * GROWTH if not seen.new else timedelta(0), asked, fresh))
+    if seen.new >= seen.size:
+        # Nobody knows how many there were: the next look, soon, tells.
+        return bounds.within(fresh)
     turnover = _turnover(rate, seen)
     return bounds.within(max(turnover * (1 - LEFT_OF_A_WINDOW), min(asked, turnover * (1 - LEFT_AT_LEAST)), fresh))
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Literal, ParamSpec, TypeAlias, TypeVar
 
@@ -75,9 +76,21 @@ def _rules_changed(watch: Watch, connection: Connection) -> RulesChanged | None:
 
 def due_feeds(watch: Watch) -> list[FeedRule]:
     """The feeds whose time has come, the longest due first; of the rules that were recorded last."""
+    now = watch.clock.now()
+    _turn_back(watch, now)
     with watch.log.reading() as connection:
-        due = knowledge.due_feeds(connection, watch.clock.now())
+        due = knowledge.due_feeds(connection, now)
     return [watch.polled_feeds[id] for id in due if id in watch.polled_feeds]
+
+
+def _turn_back(watch: Watch, now: datetime) -> None:
+    """After the clock was set back, what the poll cache holds of times is meant from now on."""
+    with watch.log.reading() as connection:
+        turned = knowledge.polled_ahead(connection, now)
+    if turned:
+        logger.warning("action=clock_set_back; feeds are asked within a pause from now on")
+        with watch.log.transaction(now) as transaction:
+            knowledge.turn_back(transaction.connection, now)
 
 
 async def poll(
@@ -95,6 +108,7 @@ async def poll(
     """
     results: list[Polled] = []
     now = watch.clock.now()
+    _turn_back(watch, now)
     with watch.log.reading() as connection:
         fetcher.pause_hosts(knowledge.paused_hosts(connection, now))
     waiting = _ByHost(feeds)

@@ -269,6 +269,14 @@ def test_retry_after_says_when_the_site_may_be_asked_again(web: WebServer, statu
     assert (failure.pause, failure.pausing_host) == (timedelta(seconds=120), "127.0.0.1")
 
 
+def test_a_date_to_come_back_at_is_meant_by_the_server_s_own_clock(web: WebServer) -> None:
+    raw = (
+        b"HTTP/1.1 503 Away\r\nDate: Mon, 01 Jan 2001 00:00:00 GMT\r\n"
+        b"Retry-After: Mon, 01 Jan 2001 00:10:00 GMT\r\nContent-Length: 0\r\n\r\n"
+    )
+    assert failure_of(web.serve("/feed.xml", Answer(raw=raw))).pause == timedelta(minutes=10)
+
+
 def test_retry_after_means_nothing_beside_other_statuses(web: WebServer) -> None:
     assert failure_of(web.serve("/feed.xml", Answer(status=404, headers={"Retry-After": "120"}))).pause is None
 
@@ -930,7 +938,8 @@ def test_a_site_that_several_feeds_redirect_to_is_asked_one_at_a_time_too() -> N
 
 
 def test_the_present_is_a_parameter(web: WebServer) -> None:
-    url = web.serve("/feed.xml", Answer(status=429, headers={"Retry-After": "Mon, 01 Jan 2001 00:01:00 GMT"}))
+    raw = b"HTTP/1.1 429 Busy\r\nRetry-After: Mon, 01 Jan 2001 00:01:00 GMT\r\nContent-Length: 0\r\n\r\n"
+    url = web.serve("/feed.xml", Answer(raw=raw))
     assert failure_of(url, now=datetime(2001, 1, 1, tzinfo=UTC)).pause == timedelta(minutes=1)
 
 

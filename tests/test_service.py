@@ -286,10 +286,13 @@ def test_a_host_that_asked_for_a_pause_is_left_alone_by_all_its_feeds_until_it_i
     assert {health_of(watch, f"feed-{at}").state for at in range(3)} == {"ok"}
 
 
-def test_a_pause_from_a_time_that_the_clock_was_set_back_from_holds_nobody_up(watch: Watch, web: WebServer) -> None:
+def test_a_host_s_pause_is_as_long_as_it_was_after_the_clock_was_set_back(watch: Watch, web: WebServer) -> None:
     watch = watching_url(watch, web.serve("/busy", BUSY), web.serve("/feed.xml", rss(PAUSE)))
     polled(watch, watch.rules.feeds[0])
-    back = replace(watch, clock=Turned(NOW - timedelta(hours=1)))
+    clock = Turned(NOW - timedelta(days=300))
+    back = replace(watch, clock=clock)
+    assert isinstance(polled(back, watch.rules.feeds[1])[0].outcome, Failed)
+    clock.moment += timedelta(hours=2, seconds=1)
     assert isinstance(polled(back, watch.rules.feeds[1])[0].outcome, Changed)
 
 
@@ -802,11 +805,12 @@ def test_what_a_tick_asks_is_asked_of_indexes_alone(begun: Watch) -> None:
     with begun.log.reading() as connection:
         listen(connection.engine, "before_cursor_execute", note)
         knowledge.due_feeds(connection, NOW)
+        knowledge.polled_ahead(connection, NOW)
         knowledge.paused_hosts(connection, NOW)
         remove(connection.engine, "before_cursor_execute", note)
         plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", values).all() for one, values in asked]
     assert len(plans) == 3
-    assert all("SEARCH poll USING INDEX" in str(plan) for plan in plans), plans
+    assert all("SEARCH poll USING" in str(plan) and "poll_" in str(plan) for plan in plans), plans
 
 
 def test_a_resting_feed_is_never_due(tmp_path: Path) -> None:
@@ -845,24 +849,31 @@ class Turned:
         return self.moment
 
 
-def test_a_clock_that_was_set_back_makes_feeds_due_again(begun: Watch) -> None:
+def test_after_the_clock_was_set_back_feeds_are_due_within_a_pause(begun: Watch) -> None:
     clock = Turned(NOW)
     watch = replace(begun, clock=clock)
-    take_in(watch, watch.rules.feeds[0], changed(PAUSE))
-    clock.moment = NOW - timedelta(hours=2)
-    assert due_ids(watch) == ["gazette"]
-    take_in(watch, watch.rules.feeds[0], Unchanged(None, None))
+    pause = due_of(take_in(watch, watch.rules.feeds[0], changed(PAUSE))) - NOW
+    clock.moment = back = NOW - timedelta(hours=2)
     assert due_ids(watch) == []
-    clock.moment = NOW
+    state = state_of(watch, "gazette")
+    assert (state.polled_at, state.succeeded_at, state.next_due) == (back, back, back + pause)
+    clock.moment = back + pause
     assert due_ids(watch) == ["gazette"]
 
 
-def test_a_clock_that_was_ten_years_ahead_costs_no_poll(begun: Watch) -> None:
+def test_a_clock_that_was_ten_years_ahead_costs_one_pause(begun: Watch) -> None:
     clock = Turned(NOW + timedelta(days=3650))
     watch = replace(begun, clock=clock)
-    take_in(watch, watch.rules.feeds[0], DOWN)
+    pause = due_of(take_in(watch, watch.rules.feeds[0], DOWN)) - clock.moment
     clock.moment = NOW
+    assert due_ids(watch) == []
+    clock.moment = NOW + pause
     assert due_ids(watch) == ["gazette"]
+
+
+def test_a_feed_that_was_never_asked_stays_due_at_once_whatever_the_clock_does(begun: Watch) -> None:
+    clock = Turned(NOW - timedelta(days=3650))
+    assert due_ids(replace(begun, clock=clock)) == ["gazette"]
 
 
 # ── rules ────────────────────────────────────────────────────────────────────────────────────────────────────────
