@@ -99,7 +99,12 @@ def find_secret(name: Path, beside: Path) -> Path:
 
 
 def read_secret(file: YamlFile, path: Path, where: Where) -> str | None:
-    """What a secret's file holds, without the white space around it. Notes a problem where it can't be read."""
+    """What a secret's file holds, without the white space around it. Notes a problem where it can't be read.
+
+    None also where it is a credential that systemd shows to nobody but the daemon, to whose reload we belong.
+    """
+    if _is_for_the_daemon_alone(path):
+        return None
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -109,6 +114,18 @@ def read_secret(file: YamlFile, path: Path, where: Where) -> str | None:
     if not text:
         file.problem(where, f"the file {path} is empty", "Write the secret into it.")
     return text or None
+
+
+def _is_for_the_daemon_alone(path: Path) -> bool:
+    """Whether a file is a credential of the service that this process was started to reload (`ExecReload=`).
+
+    systemd 252 names the folder to such a process, and lets it not in. Whether the secret is sound is known by the
+    start, and no reload changes it.
+    """
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not credentials or os.environ.get("MAINPID", str(os.getpid())) == str(os.getpid()):
+        return False
+    return path.is_relative_to(credentials) and not os.access(credentials, os.X_OK)
 
 
 def _login(file: YamlFile, where: Where, name: Path, beside: Path) -> dict[str, str]:

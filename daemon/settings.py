@@ -345,7 +345,8 @@ def _database(file: YamlFile, entry: DatabaseEntry | None, beside: Path, state: 
     if entry.password_file is None:
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         credential = Path(credentials) / "database-password" if credentials else None
-        if database.wants_password and credential and credential.is_file():
+        # Not credential.is_file(): that raises where a folder may not be entered.
+        if database.wants_password and credential and os.path.isfile(credential):
             return database.with_password(read_secret(file, credential, ("database",)))
         return database
     if not database.wants_password:

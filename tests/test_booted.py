@@ -160,6 +160,7 @@ def test_a_password_reaches_the_service_and_nobody_else(service: Service) -> Non
     # Without it, this feeds.yaml could not be used.
     service.systemctl("start")
     service.until("claim_matched")
+    service.systemctl("reload")
     inside = "/run/credentials/claimwatch.service/smtp-password"
     assert service.machine.run("cat", inside).strip() == PASSWORD
     assert "Permission denied" in service.machine.tried("runuser", "-u", "nobody", "--", "cat", inside).stdout

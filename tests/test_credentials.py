@@ -70,6 +70,23 @@ def test_where_no_such_file_is_beside_feeds_yaml_it_is_a_systemd_credential(
     assert beside == {"authorization": "Basic b3RoZXI6cA=="}
 
 
+def test_a_reload_does_not_ask_for_credentials_that_the_daemon_alone_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may enter any folder: one that is not there stands for one that is closed.
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "closed"))
+    monkeypatch.setenv("MAINPID", "1")
+    mail = "mail: {smtp: {host: m.example, username: me}}\n"
+    text = FEED + "    auth_file: login\n    headers_file: headers\n" + mail
+    (tmp_path / "feeds.yaml").write_text(text, encoding="utf-8")
+    assert load(tmp_path / "feeds.yaml", tmp_path / "state").feed_secrets == {}
+    # To the daemon itself they are missing.
+    monkeypatch.delenv("MAINPID")
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path / "feeds.yaml", tmp_path / "state")
+    assert len(raised.value.problems) == 3
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "login can't be read: No such file" in complaint(tmp_path, "auth_file: login")
     assert "headers can't be read: No such file" in complaint(tmp_path, "headers_file: headers")
