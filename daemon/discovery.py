@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from urllib.parse import urldefrag, urljoin
+from urllib.parse import urljoin
 
 from daemon.fetching import Changed, Failed, Fetcher, Gone, Outcome, Request
 from daemon.items import Feed, NotAFeed
@@ -130,7 +130,7 @@ async def discover(
     Never raises for what a server or the network does. Raises ClaimwatchError where no document can be read at all.
     """
     search = _Search(fetcher, parser, clock, asking)
-    url = fetchable(url)
+    url = fetchable(url).partition("#")[0]
     outcome, trail = await search.fetch(url)
     if not isinstance(outcome, Changed):
         return Discovery(url, in_vain=(_unreached(url, outcome),))
@@ -184,7 +184,7 @@ def _candidates(trail: _Trail, page: Page) -> list[str]:
 def _absolute(start: str, links: Iterable[FeedLink]) -> Iterable[str]:
     for link in links:
         if url := safe_link(fetchable(link.href) if link.href[:5].lower() == "feed:" else link.href, start):
-            yield urldefrag(url).url
+            yield url.partition("#")[0]
 
 
 def _unreached(url: str, outcome: Outcome) -> NoFeed:

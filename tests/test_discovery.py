@@ -55,7 +55,7 @@ def paths(web: WebServer) -> list[str]:
 
 def test_an_address_that_is_a_feed_is_the_one_found(web: WebServer) -> None:
     url = web.serve("/feed.xml", NEWS)
-    assert found(url) == Discovery(url, (FoundFeed(url, "The Gazette", "RSS 2.0", 3, NOW),))
+    assert found(f"{url}#latest") == Discovery(url, (FoundFeed(url, "The Gazette", "RSS 2.0", 3, NOW),))
     assert paths(web) == ["/feed.xml"]
 
 

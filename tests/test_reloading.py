@@ -251,12 +251,13 @@ def test_an_edit_and_a_hangup_during_a_round_of_polls_lose_nothing(tmp_path: Pat
     clock = MovableClock()
 
     async def story(desk: Desk) -> None:
-        slow = rss(item("Prisoner exchange, says the gazette"), item("Rain in the harbour"))
+        slow = rss(item("Prisoner exchange, says the gazette"), item("An exchange in the harbour"))
         web.serve("/gazette", Answer(slow, delay_seconds=0.7))
         clock.by += timedelta(hours=1)
         desk.daemon._at_once("poll")
         await desk.until(lambda: desk.asked("gazette") == 2)
-        desk.config.write_text(desk.text("gazette", "herald", terms="harbour rain"))
+        # A word that is known already: to ask the dictionaries for another might take longer than the round.
+        desk.config.write_text(desk.text("gazette", "herald", terms="exchange"))
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGHUP)
         await desk.until(lambda: desk.in_force == ["gazette", "herald"])
@@ -264,10 +265,10 @@ def test_an_edit_and_a_hangup_during_a_round_of_polls_lose_nothing(tmp_path: Pat
         await desk.until(lambda: desk.daemon._round_of is None)
         await desk.until(lambda: desk.asked("herald") and desk.events("backfill_finished"))
         titles = [event.title for event in desk.events("item_seen")]
-        assert titles.count("Rain in the harbour") == 1
+        assert titles.count("An exchange in the harbour") == 1
         assert len(desk.recorded) == 2
         # Taken in under the old terms, and matched by the new ones afterwards.
-        assert [event.retroactive for event in desk.events("claim_matched")][-1]
+        assert [event.feed for event in desk.events("claim_matched") if event.retroactive] == ["gazette"]
 
     lived(tmp_path, web, story, clock)
 
@@ -296,7 +297,7 @@ def test_a_feed_that_was_taken_out_rests_and_its_history_stays(tmp_path: Path, w
     lived(tmp_path, web, story, clock)
 
 
-@pytest.mark.parametrize("begin", ["07:29:50", "07:30:20"])
+@pytest.mark.parametrize("begin", ["07:25:00", "07:30:20"])
 def test_a_digest_that_is_set_to_another_time_comes_once_and_at_that_time(
     tmp_path: Path, web: WebServer, begin: str
 ) -> None:
@@ -305,12 +306,13 @@ def test_a_digest_that_is_set_to_another_time_comes_once_and_at_that_time(
     async def story(desk: Desk) -> None:
         desk.config.write_text(desk.text("gazette", "globe", at="07:40"))
         await desk.until(lambda: desk.daemon.watch.rules.digests[0].cron.startswith("40 7"))
-        for at in ("07:31", "07:39:59"):
-            clock.by += datetime.fromisoformat(f"2025-03-20T{at}Z") - clock.now()
-            desk.daemon._at_once("mail")
-            await asyncio.sleep(SETTLING.total_seconds())
-            assert desk.events("digest_prepared") == []
-        # Nobody wakes it: it comes by itself when its time comes.
+        clock.by += datetime.fromisoformat("2025-03-20T07:31Z") - clock.now()
+        desk.daemon._at_once("mail")
+        await desk.settle()
+        assert desk.events("digest_prepared") == []
+        clock.by += datetime.fromisoformat("2025-03-20T07:39:59Z") - clock.now()
+        desk.daemon._at_once("mail")
+        # From here on nobody wakes it: it comes by itself when its time comes.
         await desk.until(lambda: desk.events("delivery_accepted"))
         clock.by += timedelta(minutes=5)
         desk.daemon._at_once("mail")
