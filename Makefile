@@ -13,7 +13,7 @@ MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
 .PHONY: help run demo schemas test lint format pytest test-pg test-mail test-look coverage test-kill test-slow test-corpus \
-	test-package bench bench-hostile bench-matching bench-backfill bench-stories score picture clean
+	test-package bench bench-hostile bench-matching bench-backfill bench-stories bench-digests score picture clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -84,6 +84,9 @@ bench-backfill: $(VENV)/.dev ## how fast stored items are matched against new te
 
 bench-stories: $(VENV)/.dev ## how well reports of the same news are found, by judged pairs (needs the shared corpus; a minute)
 	$(BIN)/python -m benchmarks.stories
+
+bench-digests: $(VENV)/.dev ## what a digest of thousands costs, and how long it keeps others from writing (needs the shared corpus)
+	$(BIN)/python -m benchmarks.digests
 
 score: $(VENV)/.dev ## how well feeds.yaml finds labelled news (LABELS=FILE, CONFIG=FILE; WRONG=yes lists what is wrong)
 	$(BIN)/python -m benchmarks.score --config $(CONFIG) $(if $(LABELS),--labels $(LABELS)) $(if $(filter yes,$(WRONG)),--wrong)
