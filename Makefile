@@ -20,8 +20,8 @@ MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 .DEFAULT_GOAL := help
 
 .PHONY: help run demo schemas test lint format pytest test-pg test-mail test-look coverage test-kill test-slow test-corpus \
-	test-histories test-package bench bench-hostile bench-matching bench-backfill bench-stories bench-feeds score picture install \
-	uninstall test-systemd clean
+	test-histories test-package bench bench-hostile bench-matching bench-backfill bench-digests bench-stories bench-feeds score \
+	picture install uninstall test-systemd clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -107,6 +107,9 @@ bench-feeds: $(VENV)/.dev ## what ten thousand feeds cost that are not due (a fe
 
 bench-stories: $(VENV)/.dev ## how well reports of the same news are found, by judged pairs (needs the shared corpus; a minute)
 	$(BIN)/python -m benchmarks.stories
+
+bench-digests: $(VENV)/.dev ## what a digest of thousands costs, and how long it keeps others from writing (needs the shared corpus)
+	$(BIN)/python -m benchmarks.digests
 
 score: $(VENV)/.dev ## how well feeds.yaml finds labelled news (LABELS=FILE, CONFIG=FILE; WRONG=yes lists what is wrong)
 	$(BIN)/python -m benchmarks.score --config $(CONFIG) $(if $(LABELS),--labels $(LABELS)) $(if $(filter yes,$(WRONG)),--wrong)

@@ -39,10 +39,7 @@ def fitting(view: DigestView, size: Callable[[DigestView], int], most: int) -> D
         folded = fold(view, least, longest)
         if (taken := size(folded)) > most:
             continue
-        stories, fitted = _most_stories(view, longest, (least, folded, taken), whole, size, most)
-        if stories == whole > MOST_TRIED_WHOLE and longest is None and size(view) <= most:
-            return view
-        return fitted
+        return _most_stories(view, longest, (least, folded, taken), whole, size, most)
     return fold(view, 0, 0)
 
 
@@ -53,14 +50,16 @@ def _most_stories(
     whole: int,
     size: Callable[[DigestView], int],
     most: int,
-) -> tuple[int, DigestView]:
-    """The digest with as many stories as fit, and how many; of which some do that take so much.
+) -> DigestView:
+    """The digest with as many stories as fit, of which some do that take so much; all of it, where all of it fits.
 
     They are found by going on as those before went, and by halving where that leads nowhere: they differ in length.
     """
     (fit, fitted, taken), too_many, leap, guesses = least, whole + 1, FIRST_LEAP, 0
     while too_many - fit > 1 and most - taken > most // NEARLY:
         tried = min(fit + leap, too_many - 1)
+        if tried == whole > MOST_TRIED_WHOLE and longest is None and size(view) <= most:
+            return view
         needed = size(folded := fold(view, tried, longest))
         each = max(1, needed - taken) / (tried - fit)
         if needed <= most:
@@ -71,7 +70,7 @@ def _most_stories(
         # A few stories tell little of thousands.
         guess = min(int((most - taken) / each), 8 * (fit + FIRST_LEAP))
         leap = max(1, guess if guesses < MOST_GUESSES else (too_many - fit) // 2)
-    return fit, fitted
+    return fitted
 
 
 def fold(view: DigestView, stories: int, longest: int | None) -> DigestView:

@@ -191,7 +191,7 @@ def _show_short(context: Context, moment: datetime, beside: datetime | None = No
 
 def _isolated(text: str) -> str:
     """A text within a line of others, which it can't turn round, though it is written from the right."""
-    turns = any(unicodedata.bidirectional(one) in ("R", "AL", "AN") for one in text)
+    turns = not text.isascii() and any(unicodedata.bidirectional(one) in ("R", "AL", "AN") for one in text)
     return f"\u2068{text}\u2069" if turns else text
 
 
@@ -309,7 +309,7 @@ def _whole(text: str) -> str:
 
 def pack(message: bytes) -> str:
     """The message as the log holds it: deflated, in base64."""
-    return base64.b64encode(zlib.compress(message, 9)).decode()
+    return base64.b64encode(zlib.compress(message)).decode()
 
 
 def unpack(message: str) -> bytes:

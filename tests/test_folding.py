@@ -91,6 +91,21 @@ def test_as_much_is_shown_as_fits(room: int) -> None:
     assert sum(shown(fitted).values()) == room
 
 
+def test_how_many_of_hundreds_fit_is_found_in_few_fillings() -> None:
+    view = busy(900)
+    tried: list[int] = []
+
+    def size(folded: DigestView) -> int:
+        tried.append(sum(shown(folded).values()))
+        # The first stories are longer than the others, as they are.
+        return sum(1_000 - 900 * (at > 40) for at in range(tried[-1]))
+
+    (fitted,) = shown(fitting(view, size, 90_000)).values()
+    assert 89_500 < 41_000 + (fitted - 41) * 100 <= 90_000
+    assert len(tried) <= 10
+    assert fitting(view, size, 1_000_000) is view
+
+
 def page(view: DigestView) -> str:
     return render(view, TEMPLATES).html
 

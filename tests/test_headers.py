@@ -60,7 +60,7 @@ def decoded(message: bytes, name: str) -> str:
 
 
 @given(HOSTILE, HOSTILE)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @example("", "")
 def test_whatever_a_title_or_a_name_holds_the_headers_stay_these(subject: str, name: str) -> None:
     message = addressed(message_of(subject, sender_name=name), "reader@example.org")
@@ -76,7 +76,7 @@ def test_whatever_a_title_or_a_name_holds_the_headers_stay_these(subject: str, n
 
 
 @given(HOSTILE)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_sender_s_name_is_read_back_as_it_was_written(name: str) -> None:
     clean = headers.one_line(name)
     (one,) = read(message_of(sender_name=name))["From"].addresses
@@ -85,7 +85,7 @@ def test_a_sender_s_name_is_read_back_as_it_was_written(name: str) -> None:
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_no_address_is_more_than_one(local: str, domain: str) -> None:
     message = addressed(message_of(), f"{local}@{domain}")
     assert sorted(read(message).keys()) == sorted(NAMES)

@@ -554,6 +554,7 @@ STEPS = st.one_of(
     st.tuples(st.just("to"), st.sampled_from([(RECIPIENT,), (SECOND,), (RECIPIENT, SECOND)])),
     st.tuples(st.just("claims"), st.sampled_from([CLAIMS, CLAIMS[:1], CLAIMS[1:]])),
     st.tuples(st.just("at"), st.sampled_from(["30 7 * * *", "0 */6 * * *"])),
+    st.tuples(st.just("enabled"), st.booleans()),
     st.tuples(st.just("again"), st.sampled_from(["daily", "alerts"])),
 )
 
@@ -565,12 +566,12 @@ class Story:
         self.watch, self.number = watch, 0
         self.hand = Hand(by_address=dict.fromkeys(BOTH, ANSWERS["takes"]))
         self.by = replace(post(folder, self.hand, BOTH), templates=BARE)
-        self.parts: dict[str, Any] = {"to": (RECIPIENT,), "claims": CLAIMS, "at": "30 7 * * *"}
+        self.parts: dict[str, Any] = {"to": (RECIPIENT,), "claims": CLAIMS, "at": "30 7 * * *", "enabled": True}
         self.edit()
 
     def edit(self) -> None:
         digests = [replace(one, recipients=self.parts["to"]) for one in DIGESTS]
-        digests[0] = replace(digests[0], cron=self.parts["at"])
+        digests[0] = replace(digests[0], cron=self.parts["at"], enabled=self.parts["enabled"])
         self.watch = Watch.over(self.watch.log, rules(*self.parts["claims"], *digests), self.watch.clock)
         record_rules(self.watch)
         catch_up(self.watch)
@@ -608,6 +609,8 @@ class Story:
     def ends_well(self) -> None:
         """Everybody takes what comes; those who rest are woken; every calendar comes round."""
         self.hand.by_address = dict.fromkeys(BOTH, ANSWERS["takes"])
+        self.parts["enabled"] = True
+        self.edit()
         with self.watch.log.reading() as connection:
             resting = resting_recipients(connection)
         for one in resting:
