@@ -1352,7 +1352,9 @@ def test_run_polls_at_once_and_records_its_start_and_stop(desk: Desk) -> None:
         process.send_signal(signal.SIGTERM)
         out, rest = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "")
-    assert told[0].startswith(f"INFO action=start version={__version__} config={desk.config} log=sqlite:///{desk.database} ")
+    assert told[0].startswith(
+        f"INFO action=start version={__version__} config={desk.config} log=sqlite:///{desk.database} "
+    )
     assert told[0].endswith(f" maildir={desk.state}/Maildir feeds=1 due=1 claims=1\n")
     assert told[1] == "INFO action=ready\n"
     assert all(re.match(r"[A-Z]+ action=[a-z_]+( |$)", one) for one in told)
