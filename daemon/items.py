@@ -18,9 +18,6 @@ from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any, Literal
 
-import feedparser
-import nh3
-
 from daemon.pacing import NOTHING_ASKED, Asks, asks_of
 from daemon.rules import canonical_json
 
@@ -108,6 +105,15 @@ def split(body: bytes, charset: str | None = None) -> Document:
     return Document("json" if head.startswith(b"{") else "xml", (body,), charset)
 
 
+def make_ready() -> None:
+    """Loads what documents are read by. The process that watches reads none, and would hold 8 MB for nothing."""
+    import feedparser
+    import nh3
+
+    assert feedparser.__name__
+    assert nh3.__name__
+
+
 def parse(document: Document) -> Feed | NotAFeed:
     """Reads a document: every entry that feedparser finds becomes an item (JSON Feed: every object in `items`)."""
     body = b"".join(document.pieces)
@@ -120,6 +126,8 @@ def parse(document: Document) -> Feed | NotAFeed:
 
 
 def _parse_xml(body: bytes, charset: str | None) -> Feed | NotAFeed:
+    import feedparser
+
     body = _IMPOSSIBLE_REFERENCE.sub(_possible, body if body[:2] in (b"\xff\xfe", b"\xfe\xff") else body.lstrip())
     try:
         # BytesIO, because feedparser opens a file when the bytes are a path.
@@ -364,7 +372,9 @@ _LINES = re.compile(r"\s*\n\s*")
 
 def plain_text(markup: str) -> str:
     """The text of a piece of HTML: scripts and styles gone, blocks parted by a line break, entities resolved."""
-    # nh3 takes no lone surrogates.
+    import nh3
+
+    # It takes no lone surrogates.
     markup = _UNPRINTABLE.sub("", markup)
     if "<" not in markup and "&" not in markup:
         return squeeze(markup)

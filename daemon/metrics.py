@@ -8,19 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Iterable
 from socket import AF_INET, AF_INET6
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Metric, ProcessCollector, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
-
-from daemon import __version__, queries, troubles
-from daemon.databases import Connection
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import head_of
 from daemon.service import Polled, Watch
@@ -43,18 +37,13 @@ class Metrics:
         self._monotonic = monotonic
         self._longest_silence_seconds = longest_silence_seconds
         self._progressed_at = monotonic()
-        self._registry = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._registry)
-        self._polls = Counter(
-            "claimwatch_polls", "Answers of feeds since the start, by outcome.", ["outcome"], registry=self._registry
-        )
-        self._registry.register(self)
+        self._polls: Counter[str] = Counter()
         self._address: str | None = None
         self._server: _Server | None = None
 
     def polled(self, polled: Polled) -> None:
         """Counts what a feed answered."""
-        self._polls.labels(type(polled.outcome).__name__.lower()).inc()
+        self._polls[type(polled.outcome).__name__.lower()] += 1
 
     def progressed(self) -> None:
         """The polls got something done, or found that nothing was due."""
@@ -80,8 +69,10 @@ class Metrics:
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
             case "/metrics":
-                scrape: Iterable[bytes] = make_wsgi_app(self._registry)(environ, start_response)
-                return scrape
+                # Loaded here: most watches serve none, and prometheus_client takes 2 MB.
+                from daemon.exposition import scrape_of
+
+                return scrape_of(self._watch(), self._polls, self._silence_seconds)(environ, start_response)
             case "/healthz":
                 fault = self._fault()
                 status, said = ("503 Service Unavailable", fault) if fault else ("200 OK", "ok")
@@ -90,66 +81,19 @@ class Metrics:
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{said}\n".encode()]
 
+    @property
+    def _silence_seconds(self) -> float:
+        return self._monotonic() - self._progressed_at
+
     def _fault(self) -> str:
-        silence = self._monotonic() - self._progressed_at
-        if silence > self._longest_silence_seconds:
-            return f"the polls have shown no progress for {silence:.0f} seconds"
+        if self._silence_seconds > self._longest_silence_seconds:
+            return f"the polls have shown no progress for {self._silence_seconds:.0f} seconds"
         try:
             with self._watch().log.reading() as connection:
                 head_of(connection)
         except ClaimwatchError as error:
             return f"the log can't be read: {error.message}"
         return ""
-
-    def collect(self) -> Iterator[Metric]:
-        """What a scrape is given, besides the polls and the process itself: see prometheus_client's collectors."""
-        yield InfoMetricFamily("claimwatch", "The program.", {"version": __version__})
-        silence = self._monotonic() - self._progressed_at
-        yield _gauge("claimwatch_seconds_without_progress", "Since the polls last got something done.", silence)
-        watch = self._watch()
-        with watch.log.reading() as connection:
-            yield from _of_log(connection, watch)
-
-
-def _of_log(connection: Connection, watch: Watch) -> Iterator[Metric]:
-    yield _counter("claimwatch_events", "Events in the log.", head_of(connection).position)
-    yield _counter("claimwatch_items", "Items seen.", queries.counts(connection)["items"])
-    matches = CounterMetricFamily("claimwatch_matches", "Matches made, by claim.", labels=["claim"])
-    for claim in queries.claim_rows(connection):
-        matches.add_metric([claim["id"]], claim["matches"])
-    yield matches
-    yield from _of_feeds(queries.feed_health(connection))
-    waiting = Tally(one.state for one in queries.waiting_deliveries(connection))
-    yield _by_label("claimwatch_deliveries_waiting", "Messages not yet handed over, by state.", "state", waiting)
-    look = troubles.look(connection, watch.rules.intervals, watch.clock.now())
-    standing = Tally[str](one.kind for one in look.troubles)
-    yield _by_label("claimwatch_troubles", "What is wrong with the watch, by kind.", "kind", standing)
-
-
-def _of_feeds(feeds: Iterable[queries.FeedHealth]) -> Iterator[Metric]:
-    read = GaugeMetricFamily("claimwatch_feed_last_read_timestamp_seconds", "When it was last read.", labels=["feed"])
-    states: Tally[str] = Tally()
-    for feed in feeds:
-        states[feed.state] += 1
-        if isinstance(feed.succeeded_at, datetime):
-            read.add_metric([feed.id], feed.succeeded_at.timestamp())
-    yield _by_label("claimwatch_feeds", "Feeds, by state.", "state", states)
-    yield read
-
-
-def _gauge(name: str, what: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, what, value=value)
-
-
-def _counter(name: str, what: str, value: float) -> Metric:
-    return CounterMetricFamily(name, what, value=value)
-
-
-def _by_label(name: str, what: str, label: str, counts: Mapping[str, int]) -> Metric:
-    family = GaugeMetricFamily(name, what, labels=[label])
-    for value, count in sorted(counts.items()):
-        family.add_metric([value], count)
-    return family
 
 
 class _Server(ThreadingMixIn, WSGIServer):

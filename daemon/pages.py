@@ -11,8 +11,6 @@ import html
 import re
 from dataclasses import dataclass
 
-import nh3
-
 from daemon.items import one_line, squeeze
 
 FEED_TYPES = frozenset(
@@ -62,6 +60,8 @@ def looks_like_page(body: bytes) -> bool:
 
 def read_page(body: bytes, charset: str | None = None) -> Page:
     """Reads a page. `charset` is what the HTTP answer said. Never raises for what the page holds."""
+    import nh3
+
     left = nh3.clean(
         _decoded(body, charset),
         tags=set(_KEPT),

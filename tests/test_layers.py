@@ -12,7 +12,7 @@ __main__
 cli
 cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail cli_feeds cli_health
 cli_options scheduling completion starter demo console_terms console_status metrics
-console_feeds health journal
+console_feeds health journal exposition
 console assembly schemas
 backtest
 delivery telling sendtest
@@ -100,6 +100,7 @@ ONLY_IN = {
         "cli_health",
         "completion",
     },
+    "prometheus_client": {"exposition"},
     "pymorphy3": {"slavic"},
     "Stemmer": {"stems"},
 }
