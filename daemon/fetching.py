@@ -22,7 +22,7 @@ import httpx
 from daemon import __version__
 from daemon.guard import AddressRefused
 from daemon.inflating import TooLarge, read_body
-from daemon.outcomes import Answered, fresh_for, http_failure
+from daemon.outcomes import LONGEST_HOST_PAUSE, Answered, fresh_for, http_failure
 from daemon.outcomes import Changed as Changed
 from daemon.outcomes import Failed as Failed
 from daemon.outcomes import Gone as Gone
@@ -32,8 +32,6 @@ from daemon.outcomes import Unchanged as Unchanged
 USER_AGENT = f"claimwatch/{__version__} (feed reader; polls on a schedule, asks conditionally)"
 MOST_REDIRECTS = 5
 MOST_ADDRESS_CHARACTERS = 2_000
-LONGEST_HOST_PAUSE = timedelta(days=1)
-"""One feed's answer must not silence a host's other feeds for longer; the feed itself waits as long as it says."""
 _FIND_IT = "Open the address in a browser and find the feed's new one."
 _NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, zlib.error, ValueError, OverflowError, OSError)
 _ACCEPT = (
