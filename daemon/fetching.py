@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from math import ceil
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -231,7 +232,7 @@ def host_of(url: str) -> str:
 def _left_alone(host: str, seconds: float) -> Failed:
     detail = f"{host} asked for a pause when another of its feeds was asked"
     hint = "The pause is kept by itself. If it comes often: a longer min: (or every:) for the feeds of this host."
-    return Failed("paused by its host", detail, hint, timedelta(seconds=seconds))
+    return Failed("paused by its host", detail, hint, timedelta(seconds=ceil(seconds)))
 
 
 def _with_way(outcome: Outcome, url: str, moved_to: str | None) -> Outcome:
