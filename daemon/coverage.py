@@ -64,7 +64,7 @@ def told_reason(reason: str, detail: str) -> str:
 
 # ── for a reader ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-_TURNED_AWAY = re.compile(r"(?:http )?(?:401|403|407|429|451)\b|private address")
+_TURNED_AWAY = re.compile(r"(?:http )?(?:401|403|407|429|451)\b|private address|paused by")
 TOGETHER = timedelta(hours=1)
 
 

@@ -42,6 +42,9 @@ MOVE_SIGHTINGS = 3
 MOVE_STANDS = timedelta(days=1)
 """A redirect that a site sets by mistake is taken back within hours; a move that was adopted is not taken back."""
 
+MOVED_BACK_AFTER = 3
+"""How many failures in a row at the address that a feed moved to make its old one be asked again."""
+
 Key = Literal["guid", "link", "title+link", "content"]
 
 
@@ -163,8 +166,13 @@ def after_moved(
     """The move of a feed that was asked at `url`, once it was told often and long enough; after what was `decided`."""
     if move is None or move.seen < MOVE_SIGHTINGS or now - move.since < MOVE_STANDS:
         return None
+    return moved(feed, decided, url, move.to_url)
+
+
+def moved(feed: KnownFeed, decided: Sequence[NewEvent], from_url: str, to_url: str) -> NewEvent:
+    """A feed is asked elsewhere from here on."""
     stream = f"feed/{feed.id}"
-    return NewEvent(stream, FeedMoved(url, move.to_url), feed.version + sum(one.stream == stream for one in decided))
+    return NewEvent(stream, FeedMoved(from_url, to_url), feed.version + sum(one.stream == stream for one in decided))
 
 
 def next_poll(

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from math import ceil
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -22,7 +23,7 @@ import httpx
 from daemon import __version__
 from daemon.guard import AddressRefused
 from daemon.inflating import TooLarge, read_body
-from daemon.outcomes import Answered, fresh_for, http_failure
+from daemon.outcomes import LONGEST_HOST_PAUSE, Answered, fresh_for, http_failure
 from daemon.outcomes import Changed as Changed
 from daemon.outcomes import Failed as Failed
 from daemon.outcomes import Gone as Gone
@@ -32,8 +33,6 @@ from daemon.outcomes import Unchanged as Unchanged
 USER_AGENT = f"claimwatch/{__version__} (feed reader; polls on a schedule, asks conditionally)"
 MOST_REDIRECTS = 5
 MOST_ADDRESS_CHARACTERS = 2_000
-LONGEST_HOST_PAUSE = timedelta(days=1)
-"""One feed's answer must not silence a host's other feeds for longer; the feed itself waits as long as it says."""
 _FIND_IT = "Open the address in a browser and find the feed's new one."
 _NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, zlib.error, ValueError, OverflowError, OSError)
 _ACCEPT = (
@@ -233,7 +232,7 @@ def host_of(url: str) -> str:
 def _left_alone(host: str, seconds: float) -> Failed:
     detail = f"{host} asked for a pause when another of its feeds was asked"
     hint = "The pause is kept by itself. If it comes often: a longer min: (or every:) for the feeds of this host."
-    return Failed("paused by its host", detail, hint, timedelta(seconds=seconds))
+    return Failed("paused by its host", detail, hint, timedelta(seconds=ceil(seconds)))
 
 
 def _with_way(outcome: Outcome, url: str, moved_to: str | None) -> Outcome:

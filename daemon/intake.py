@@ -12,6 +12,7 @@ from daemon import knowledge
 from daemon.decisions import (
     LONGEST_PAUSE,
     LONGEST_PAUSE_OFFLINE,
+    MOVED_BACK_AFTER,
     AfterChange,
     KnownFeed,
     after_change,
@@ -19,15 +20,15 @@ from daemon.decisions import (
     after_gone,
     after_moved,
     after_unchanged,
+    moved,
     next_move,
     next_poll,
 )
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.events import ClaimMatched, FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
-from daemon.fetching import LONGEST_HOST_PAUSE
 from daemon.items import Feed
 from daemon.knowledge import PollState
-from daemon.outcomes import Changed, Failed, Gone, Outcome, Unchanged
+from daemon.outcomes import LONGEST_HOST_PAUSE, Changed, Failed, Gone, Outcome, Unchanged
 from daemon.pacing import Bounds, Seen, interval, not_skipped, rate_after
 from daemon.projections import record
 from daemon.rules import FeedRule
@@ -96,12 +97,11 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | Non
         else:
             decision = AfterChange(_events_without_document(known, outcome), known.window)
         state = _next_state(before, feed, outcome, document, decision.window, now)
-        moved = after_moved(known, decision.events, before.url, state.move, now)
-        if moved and state.move:
-            state = replace(state, url=state.move.to_url, move=None)
+        url, moves = _moves(known, decision.events, before, state, outcome, address_to_ask(before, feed))
+        state = replace(state, url=url, move=None if moves else state.move)
         try:
             with watch.log.transaction(now) as transaction:
-                recorded = record(transaction, [*decision.events, *filter(None, (moved,))])
+                recorded = record(transaction, [*decision.events, *moves])
                 knowledge.keep_poll_state(transaction.connection, state, feed.url)
         except StreamConflict as conflict:
             logger.info("action=decide_again feed=%s: %s", feed.id, conflict)
@@ -111,6 +111,31 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | Non
         f"what the log holds of the feed {feed.id} does not fit its tables",
         hint="Run `claimwatch rebuild`, then `claimwatch verify`.",
     )
+
+
+def address_to_ask(state: PollState, feed: FeedRule) -> str:
+    """Where a feed is asked: where it moved to; but where that fails on and on, where feeds.yaml has it."""
+    return feed.url if state.failures >= MOVED_BACK_AFTER else state.url
+
+
+def _moves(
+    known: KnownFeed,
+    decided: Sequence[NewEvent],
+    before: PollState,
+    state: PollState,
+    outcome: Outcome,
+    asked_url: str,
+) -> tuple[str, list[NewEvent]]:
+    """The address that a feed is asked at from here on, and the event where that is another one."""
+    assert state.polled_at is not None
+    if not isinstance(outcome, Changed | Unchanged):
+        return before.url, []
+    if asked_url != before.url:
+        # The old address still sends everybody on, or it has the feed again.
+        back = outcome.answered.moved_to != before.url
+        return (asked_url, [moved(known, decided, before.url, asked_url)]) if back else (before.url, [])
+    event = after_moved(known, decided, before.url, state.move, state.polled_at)
+    return (state.move.to_url, [event]) if event and state.move else (before.url, [])
 
 
 def _events_without_document(known: KnownFeed, outcome: Unchanged | Gone | Failed) -> tuple[NewEvent, ...]:

@@ -21,6 +21,7 @@ from daemon.eventlog import read_streams, version_of
 from daemon.events import ItemRedacted, evidence_from
 from daemon.items import Item
 from daemon.moments import moment_or_none, parse_timestamp, timestamp, timestamp_or_none
+from daemon.outcomes import LONGEST_HOST_PAUSE
 from daemon.pacing import NOTHING_ASKED, Asks
 from daemon.rematching import MatchMade, StoredItem
 from daemon.rules import FeedRule
@@ -133,7 +134,8 @@ def paused_hosts(connection: Connection, now: datetime) -> dict[str, timedelta]:
     """The hosts that asked to be left alone, and for how long still."""
     paused = select(_poll.c.paused_host, func.max(_poll.c.paused_until)).where(_poll.c.paused_until > timestamp(now))
     rows = connection.execute(paused.group_by(_poll.c.paused_host)).all()
-    return {host: parse_timestamp(until) - now for host, until in rows}
+    # What is longer was said before the clock was set back.
+    return {host: min(parse_timestamp(until) - now, LONGEST_HOST_PAUSE) for host, until in rows}
 
 
 def keep_poll_state(connection: Connection, state: PollState, url: str) -> None:

@@ -12,6 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 LONGEST_RETRY_AFTER = timedelta(days=7)
+LONGEST_HOST_PAUSE = timedelta(days=1)
+"""One feed's answer must not silence a host's other feeds for longer; the feed itself waits as long as it says."""
 LONGEST_FRESH = timedelta(days=365)
 """RFC 9111 has no limit; what is longer can only mean "for ever"."""
 

@@ -296,6 +296,8 @@ def _(event: events.FeedMoved, recorded: Recorded, connection: Connection) -> No
     # Where feeds.yaml got another address meanwhile, that one rules.
     there = {"id": recorded.id, "asked_url": event.from_url}
     update_rows(connection, _feed, there, asked_url=event.to_url, moved=timestamp(recorded.at))
+    # It may move back.
+    update_rows(connection, _feed, {"id": recorded.id, "url": event.to_url}, moved=None)
 
 
 @_project.register

@@ -22,10 +22,10 @@ from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.events import NewEvent, Recorded, RulesChanged
 from daemon.fetching import Changed, Fetcher, Request, host_of
 from daemon.intake import Polled as Polled
-from daemon.intake import take_in_safely
+from daemon.intake import address_to_ask, take_in_safely
 from daemon.items import Feed, NotAFeed
 from daemon.knowledge import PollState
-from daemon.outcomes import Failed, Outcome
+from daemon.outcomes import Failed, Gone, Outcome
 from daemon.parsing import Parser, Reading, Unreadable
 from daemon.projections import record
 from daemon.rematching import claims_to_rematch
@@ -107,10 +107,8 @@ async def poll(
     `told` hears of each feed as soon as what it brought is committed, with its events; the list has the counts alone.
     """
     results: list[Polled] = []
-    now = watch.clock.now()
-    _turn_back(watch, now)
     with watch.log.reading() as connection:
-        fetcher.pause_hosts(knowledge.paused_hosts(connection, now))
+        fetcher.pause_hosts(knowledge.paused_hosts(connection, watch.clock.now()))
     waiting = _ByHost(feeds)
     asking: dict[_Step, FeedRule] = {}
     reading: dict[_Step, FeedRule] = {}
@@ -165,6 +163,10 @@ async def _ask(watch: Watch, fetcher: Fetcher, feed: FeedRule) -> tuple[Outcome,
         state = knowledge.poll_state(connection, feed)
         unreadable = knowledge.unreadable_document(connection, feed.id)
     outcome = await fetcher.fetch(_request(feed, state), watch.clock.now())
+    if isinstance(outcome, Gone) and address_to_ask(state, feed) != feed.url:
+        # Only what feeds.yaml names can be gone for good: a move may have been a mistake.
+        hint = "The address in feeds.yaml is asked again soon; write there where the feed is now."
+        return Failed("http 410", f"410 Gone at {outcome.url[:200]}, where it had moved to", hint), None
     if isinstance(outcome, Changed) and unreadable and outcome.body_sha256 == unreadable.sha256:
         return _given_up(outcome, unreadable.detail), None
     return outcome, None
@@ -229,11 +231,11 @@ async def beside_the_loop(function: Callable[P, R], *args: P.args, **kwargs: P.k
 def _request(feed: FeedRule, state: PollState) -> Request:
     return Request(
         feed=feed.id,
-        url=state.url,
+        url=address_to_ask(state, feed),
         etag=state.etag,
         last_modified=state.last_modified,
         body_sha256=state.body_sha256,
         most_bytes=feed.most_bytes,
-        validated_url=state.validated_url,
+        validated_url=state.validated_url or state.url,
         home=feed.url,
     )

@@ -34,11 +34,13 @@ from daemon.cli import app
 from daemon.cli_options import moment
 from daemon.databases import Sqlite
 from daemon.errors import ClaimwatchError, ConfigError, LogBusy
+from daemon.eventlog import EventLog
 from daemon.events import (
     DeliveryAccepted,
     DeliveryDeferred,
     DeliveryRefused,
     DigestPrepared,
+    FeedMoved,
     NewEvent,
     Recorded,
     WatchStarted,
@@ -633,6 +635,22 @@ def test_status_tells_a_feed_in_trouble(polled: Desk, web: WebServer) -> None:
     shown = polled.ok("status").stdout
     assert ": http 503 (503 Service Unavailable)\n  gazette\n" in shown
     assert "  The site is in trouble; it is tried again by itself.\n" in shown
+
+
+def test_status_tells_how_often_a_feed_is_asked_and_where_it_moved(polled: Desk) -> None:
+    log = EventLog(f"sqlite:///{polled.database}")
+    with log.transaction(datetime.now(UTC)) as transaction:
+        record(transaction, [NewEvent("feed/gazette", FeedMoved(polled.url, "https://new.example/rss"))])
+    log.close()
+    shown = polled.ok("status").stdout
+    assert re.search(
+        r"^moved: gazette is asked at another address since [-\d]{10} \d\d:\d\d \w+, as its site says$",
+        shown,
+        re.MULTILINE,
+    )
+    assert "  Write it into feeds.yaml: https://new.example/rss\n" in shown
+    (told,) = polled.objects("status")[0]["feeds"]
+    assert (told["url"], told["asked_url"]) == (polled.url, "https://new.example/rss")
 
 
 def with_operator(desk: Desk, operator: str, more: str = "") -> None:

@@ -25,6 +25,8 @@ from tests.test_corpus import logged, titles_and_links
 BEGIN = datetime(2025, 3, 1, 6, 0, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+ROUND = timedelta(seconds=5)
+"""Virtual time stands still in a round while a host's pause goes on: one that ends then may be over for the watch."""
 SNAPSHOTS = SHARED / "corpus" / "timeline" / "snapshots"
 
 
@@ -116,7 +118,7 @@ def no_host_is_asked_more_often_than_it_allowed(played: Played) -> int:
                 assert after.began - before.ended >= HOST_PAUSE_SECONDS * 0.9, (before, after)
         for at, one in enumerate(requests):
             for other in requests[at + 1 :]:
-                if one.pause is None or other.true >= one.true + one.pause:
+                if one.pause is None or other.true >= one.true + one.pause - ROUND:
                     break
                 assert set_forward(played, one.true, other.true), (one, other)
     return sum(one.pause is not None for one in played.server.asked)

@@ -291,6 +291,7 @@ def test_a_host_s_pause_is_as_long_as_it_was_after_the_clock_was_set_back(watch:
     polled(watch, watch.rules.feeds[0])
     clock = Turned(NOW - timedelta(days=300))
     back = replace(watch, clock=clock)
+    assert due_ids(back) == ["feed-1"]
     assert isinstance(polled(back, watch.rules.feeds[1])[0].outcome, Failed)
     clock.moment += timedelta(hours=2, seconds=1)
     assert isinstance(polled(back, watch.rules.feeds[1])[0].outcome, Changed)
@@ -509,6 +510,35 @@ def test_a_failure_on_the_way_takes_nothing_back_and_an_answer_from_the_old_addr
     web.serve("/third.xml", good)
     web.serve("/new.xml", *[moved(web, path="/third.xml")] * 20, good, moved(web, path="/third.xml"))
     assert polled_hourly(watch, 45) == []
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_where_the_new_address_fails_on_and_on_the_old_one_is_asked_again(
+    watch: Watch, web: WebServer, status: int
+) -> None:
+    good = Answer(rss(PAUSE), headers={"ETag": '"1"'})
+    web.serve("/new.xml", *[good] * 25, Answer(status=status))
+    watch = watching_url(watch, web.serve("/feed.xml", *[moved(web)] * 25, good))
+    assert polled_hourly(watch, 28) == ["feed_moved", "feed_failed"]
+    assert [one.path for one in web.asked[-3:]] == ["/new.xml"] * 3
+    assert polled_hourly(watch, 2) == ["feed_recovered", "feed_moved"]
+    assert [one.path for one in web.asked[-2:]] == ["/feed.xml"] * 2
+    assert "if-none-match" not in web.asked[-2].headers
+    assert (health_of(watch).asked_url, health_of(watch).moved, health_of(watch).state) == (
+        web.url("/feed.xml"),
+        None,
+        "ok",
+    )
+    assert health_of(watch).next_due is not None
+
+
+def test_an_old_address_that_still_sends_everybody_on_takes_no_move_back(watch: Watch, web: WebServer) -> None:
+    good = Answer(rss(PAUSE), headers={"ETag": '"1"'})
+    new = web.serve("/new.xml", *[good] * 25, *[Answer(status=503)] * 4, good)
+    watch = watching_url(watch, web.serve("/feed.xml", moved(web)))
+    assert polled_hourly(watch, 31) == ["feed_moved", "feed_failed", "feed_recovered"]
+    assert health_of(watch).asked_url == new
+    assert [one.path for one in web.asked[-1:]] == ["/new.xml"]
 
 
 def test_the_address_that_feeds_yaml_gets_rules_again(watch: Watch, web: WebServer) -> None:
