@@ -87,23 +87,23 @@ def _seconds(work: Callable[[], object]) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """All that one run found out. Peers are keyed by how many terms they had."""
+    """All that one run found out. `peers` are keyed by our case on the same terms, by its name."""
 
     ours: Mapping[int, Case]
     even: Mapping[int, Case]
     """The same sizes, of terms drawn evenly from the vocabulary."""
-    ten_common: Case
-    common: Case
-    ten_by_frequency: Case
-    by_frequency: Case
+    common: Sequence[tuple[Case, Case]]
+    """Phrases of very common words: ten of them, and very many."""
     shipped_rules: Case
-    peers: Mapping[int, Sequence[Case]]
+    peers: Mapping[str, Sequence[Case]]
 
     @property
     def cases(self) -> Iterator[Case]:
         yield from self.ours.values()
         yield from self.even.values()
-        yield from (self.ten_common, self.common, self.ten_by_frequency, self.by_frequency, self.shipped_rules)
+        for few, many in self.common:
+            yield from (few, many)
+        yield self.shipped_rules
         for cases in self.peers.values():
             yield from cases
 
@@ -117,8 +117,11 @@ def measure(
     sizes: Sequence[int],
 ) -> Measured:
     """Every engine on `items`, once a round; ours knows from `news`, which are others, what words are rare."""
-    common = maker.phrases_of_very_common_words(ADVERSARIAL)
-    by_frequency = maker.phrases_of_very_common_words(ADVERSARIAL, by_frequency=True)
+    common = {
+        "of very common words": maker.phrases_of_very_common_words(ADVERSARIAL),
+        "of three or four very common words": maker.phrases_of_very_common_words(ADVERSARIAL, least_words=3),
+        "of very common words, by frequency": maker.phrases_of_very_common_words(ADVERSARIAL, by_frequency=True),
+    }
 
     def ours(name: str, some: Sequence[MadeTerm]) -> Case:
         say(f"compiling {name}")
@@ -128,12 +131,17 @@ def measure(
         measured = Measured(
             {size: ours(f"{size:,} terms", terms[:size]) for size in sizes},
             {size: ours(f"{size:,} terms, evenly drawn", even[:size]) for size in sizes},
-            ours("10 phrases of very common words", common[:10]),
-            ours(f"{ADVERSARIAL:,} phrases of very common words", common),
-            ours("10 phrases of very common words, by frequency", by_frequency[:10]),
-            ours(f"{ADVERSARIAL:,} phrases of very common words, by frequency", by_frequency),
+            [
+                (ours(f"10 phrases {what}", some[:10]), ours(f"{ADVERSARIAL:,} phrases {what}", some))
+                for what, some in common.items()
+            ],
             our_case("the shipped feeds.yaml", _shipped_matcher(), items),
-            {size: _peer_cases(terms[:size], items, stack) for size in PEERS_AT if size in sizes},
+            {
+                name: _peer_cases(some[:size], items, stack)
+                for size in PEERS_AT
+                for name, some in ((f"{size:,} terms", terms), (f"{size:,} terms, evenly drawn", even))
+                if size in sizes
+            },
         )
         for number in range(ROUNDS):
             say(f"round {number + 1} of {ROUNDS}")
