@@ -133,7 +133,7 @@ class TermMaker:
     ) -> list[MadeTerm]:
         """Phrases of up to four of the commonest words: each as likely as any, or as often as the corpus has it.
 
-        Of 50,000, a third are pairs, every sixth that there is, and items are full of them; hardly any has one of three.
+        Of 50,000, a third are pairs, every sixth that there is, and items are full of them; few have one of three.
         """
         commonest = self._counts.most_common(VERY_COMMON)
         words = [word for word, _ in commonest]

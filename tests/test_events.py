@@ -231,7 +231,9 @@ def test_any_text_and_any_date_of_an_item_come_back(
         "published": published,
     }
     event = ItemRevised(**given_text)
-    assert from_payload(event.kind, to_payload(event)) == event
+    # In UTC, because Python calls no time of another zone equal to one of an hour that comes twice.
+    told = replace(event, published=published and published.astimezone(UTC))
+    assert from_payload(event.kind, to_payload(event)) == told
 
 
 @given(texts, texts, texts)
