@@ -45,6 +45,10 @@ def run(config: Config = None, state: State = None) -> None:
         report.start(settings, len(due_feeds(installation.watch)))
         metrics = Metrics(lambda: daemon.watch)
 
+        def serve(fresh: Settings) -> None:
+            metrics.allow(fresh.polling.timeout_seconds)
+            metrics.listen(fresh.metrics)
+
         def told(polled: Polled) -> None:
             metrics.polled(polled)
             report.told(polled)
@@ -60,10 +64,10 @@ def run(config: Config = None, state: State = None) -> None:
             after_round=report.end,
             after_mail=report.mailed,
             progressed=metrics.progressed,
-            after_reload=lambda fresh: metrics.listen(fresh.metrics),
+            after_reload=serve,
         )
         try:
-            metrics.listen(settings.metrics)
+            serve(settings)
             asyncio.run(daemon.run())
         finally:
             metrics.close()

@@ -20,7 +20,7 @@ from daemon.eventlog import head_of
 from daemon.service import Polled, Watch
 
 LONGEST_SILENCE_SECONDS = 300.0
-"""Without progress of the polls, from when on the watch is called hung. A round of slow feeds shows some in seconds."""
+"""Without progress of the polls, from when on the watch is called hung, where the timeouts of fetches allow no more."""
 
 
 class Metrics:
@@ -31,11 +31,10 @@ class Metrics:
         watch: Callable[[], Watch],
         *,
         monotonic: Callable[[], float] = time.monotonic,
-        longest_silence_seconds: float = LONGEST_SILENCE_SECONDS,
     ) -> None:
         self._watch = watch
         self._monotonic = monotonic
-        self._longest_silence_seconds = longest_silence_seconds
+        self._longest_silence_seconds = LONGEST_SILENCE_SECONDS
         self._progressed_at = monotonic()
         self._polls: Counter[str] = Counter()
         self._address: str | None = None
@@ -49,16 +48,28 @@ class Metrics:
         """The polls got something done, or found that nothing was due."""
         self._progressed_at = self._monotonic()
 
+    def allow(self, timeout_seconds: float) -> None:
+        """A fetch may take so long, and a sound round be without progress for twice that."""
+        self._longest_silence_seconds = max(LONGEST_SILENCE_SECONDS, 2 * timeout_seconds)
+
     def listen(self, address: str | None) -> None:
         """Serves at this `host:port` from now on, and no longer at the one before; nowhere for None.
 
-        Raises ClaimwatchError where it can't be had; what was served before is still served then.
+        Raises ClaimwatchError where it can't be had; what was served before is served again then.
         """
         if address == self._address:
             return
-        server = _Server.at(address, self._answer) if address else None
+        before = self._address
         self.close()
-        self._address, self._server = address, server
+        try:
+            self._serve(address)
+        except ClaimwatchError:
+            self._serve(before)
+            raise
+
+    def _serve(self, address: str | None) -> None:
+        self._server = _Server.at(address, self._answer) if address else None
+        self._address = address
 
     def close(self) -> None:
         """Ends serving."""

@@ -171,7 +171,7 @@ def _parsed(text: str) -> Term:
 
 def words_to_inflect(text: str) -> Iterator[str]:
     """The folded words of a line: all that its terms may ask the forms of, and a few more (OR, title)."""
-    for chunk in chunks(text):
+    for chunk in chunks(text.translate(_TYPOGRAPHY)):
         if is_one_word(chunk):
             yield fold(chunk)
             continue

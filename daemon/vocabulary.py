@@ -69,8 +69,9 @@ class Vocabulary:
         self._by_prefix: dict[str, Numbers] = {}
         self._stemmed: dict[str, list[tuple[str, int]]] = {}
         """The words that meet by stem, by their first letters."""
-        self._by_stem: dict[str, dict[str, Numbers]] = {}
-        """Their stems, by the same letters, from when a text has such a word on: sixteen stemmers take 25 µs a word."""
+        self._by_stem: dict[str, tuple[int, dict[str, Numbers]]] = {}
+        """Their stems, by the same letters, from when a text has such a word on (sixteen stemmers take 25 µs a word);
+        and of how many words they are."""
         self._prefix_lengths: tuple[int, ...] = ()
 
     def look_up(self, words: Iterable[str], inflect: Inflect) -> Mapping[str, Forms]:
@@ -128,7 +129,6 @@ class Vocabulary:
                 _add(self._by_form, form, alone)
             if key.by_stem:
                 self._stemmed.setdefault(_head(folded), []).append((folded, number))
-                self._by_stem.pop(_head(folded), None)
         elif word.prefix:
             _add(self._by_prefix, folded, alone)
             self._prefix_lengths = tuple(sorted({*self._prefix_lengths, len(folded)}))
@@ -155,14 +155,15 @@ class Vocabulary:
         return found if len(found) < 2 else tuple(dict.fromkeys(found))
 
     def _stems_of(self, head: str) -> dict[str, Numbers]:
-        known = self._by_stem.get(head)
-        if known is None:
-            known = {}
-            for word, number in self._stemmed[head]:
+        words = self._stemmed[head]
+        count, known = self._by_stem.get(head, (0, {}))
+        if count < len(words):
+            # Kept when it is whole, with how many words it is of: other threads may be looking, or learning one.
+            count, known = len(words), {}
+            for word, number in words[:count]:
                 for stem in stems(word):
                     _add(known, stem, (number,))
-            # Only when it is whole: another thread may be looking.
-            self._by_stem[head] = known
+            self._by_stem[head] = count, known
         return known
 
     def cells(self) -> Cells:

@@ -50,6 +50,8 @@ FINDS = [
     ("cease-fire", "A cease-fire holds", True),
     ("cease-fire", "They cease to fire", False),
     ("cease-fire", "A ceasefire holds", True),
+    ("cease–fire", "Two ceasefires hold", True),
+    ("cease−fire", "Two ceasefires hold", True),
     ("ceasefire", "A cease-fire holds", True),
     ("ceasefire", "They cease fire", False),
     ("cease-fire", "They cease fire", True),

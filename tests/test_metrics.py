@@ -115,6 +115,10 @@ def test_a_watch_is_well_while_its_polls_show_progress(watch: Watch, address: st
         assert asked(address, "/healthz") == (200, "ok\n")
         seconds[0] += 1
         assert asked(address, "/healthz") == (503, "the polls have shown no progress for 301 seconds\n")
+        metrics.allow(timeout_seconds=600)
+        assert asked(address, "/healthz") == (200, "ok\n")
+        seconds[0] = 1201
+        assert asked(address, "/healthz")[0] == 503
         metrics.progressed()
         assert asked(address, "/healthz") == (200, "ok\n")
 
@@ -142,6 +146,8 @@ def test_another_address_is_served_and_the_one_before_no_longer(watch: Watch, ad
         other = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ClaimwatchError, match=f"can't be served at {other}: Address already in use"):
             metrics.listen(other)
+        assert asked(address, "/healthz")[0] == 200
+        metrics.listen(address.replace("127.0.0.1", "0.0.0.0"))
         assert asked(address, "/healthz")[0] == 200
         metrics.listen(None)
         with pytest.raises(urllib.error.URLError):

@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from daemon.stems import script_of, stems
-from daemon.words import fold
+from daemon.terms import Word
+from daemon.vocabulary import Vocabulary
+from daemon.words import Forms, fold
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,14 @@ def test_threads_do_not_disturb_each_other() -> None:
     alone = [stems(word) for word in words]
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(stems, words * 50)) == alone * 50
+
+
+def test_a_word_that_is_learnt_after_texts_were_read_is_met_by_stem_too() -> None:
+    vocabulary = Vocabulary()
+    vocabulary.learn({word: Forms(frozenset({word}), by_stem=True) for word in ("waffenruhe", "waffengang")})
+    first = vocabulary.number(Word("Waffenruhe"))
+    assert vocabulary.met_by("Waffenruhen") == (first,)
+    assert vocabulary.met_by("Waffengangs") == ()
+    second = vocabulary.number(Word("Waffengang"))
+    assert vocabulary.met_by("Waffengangs") == (second,)
+    assert vocabulary.met_by("Waffenruhen") == (first,)
