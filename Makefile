@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE ?=
 MINUTES ?=
+WHERE_POSSIBLE ?=
 DIR ?=
 COVERAGE ?=
 LABELS ?=
@@ -61,7 +62,7 @@ test-mail: $(VENV)/.dev ## what goes through Postfix and Dovecot, private ones (
 	$(BIN)/python -m tests.mailhost -- $(BIN)/pytest -n 2 $(MEASURED) -m mail
 
 test-systemd: $(VENV)/.dev ## the service on a Debian booted for it: installed, started, hung, killed, upgraded (as root; some minutes)
-	$(BIN)/python -m tests.booted -- $(BIN)/pytest -m "systemd$(if $(filter yes,$(SHORT)), and not slow)" tests/test_booted.py
+	$(BIN)/python -m tests.booted $(if $(filter yes,$(WHERE_POSSIBLE)),--where-possible) -- $(BIN)/pytest -m "systemd$(if $(filter yes,$(SHORT)), and not slow)" tests/test_booted.py
 
 coverage: $(VENV)/.dev ## how much was run by `make test test-pg test-mail COVERAGE=yes`; fails below 95 in a hundred
 	$(BIN)/coverage report --fail-under=95

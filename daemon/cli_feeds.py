@@ -59,6 +59,7 @@ def _listed(settings: Settings) -> list[dict[str, Any]]:
             "url": feed.url,
             "state": "rests" if not feed.enabled else known.state if known else "new",
             "every_seconds": feed.interval_seconds,
+            "longest_seconds": feed.longest_interval_seconds or feed.interval_seconds,
             "succeeded_at": timestamp_or_none(known.succeeded_at) if known else None,
         }
         rows.append(row)

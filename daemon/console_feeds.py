@@ -25,7 +25,8 @@ def feeds_screen(feeds: Iterable[dict[str, Any]]) -> None:
     for feed in feeds:
         read = feed["succeeded_at"]
         last = f"{datetime.fromisoformat(read).astimezone(here):%Y-%m-%d %H:%M}" if read else "–"
-        rows.append((feed["id"], feed["state"], span(feed["every_seconds"]), last, feed["url"]))
+        pauses = dict.fromkeys((span(feed["every_seconds"]), span(feed["longest_seconds"])))
+        rows.append((feed["id"], feed["state"], "–".join(pauses), last, feed["url"]))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [Text("  ".join(map(str.ljust, row, widths)).rstrip()) for row in rows]
     lines[0].stylize("bold")
