@@ -130,7 +130,9 @@ def test_it_starts_is_ready_and_reads_and_matches_under_all_that_is_closed(servi
     # Read by one child, matched by words from another.
     service.until("claim_matched")
     assert service.kinds()[:2] == ["watch_started", "rules_changed"]
-    assert "1 feed, 1 claim, from /etc/claimwatch/feeds.yaml" in service.journal()
+    (start,) = (line for line in service.journal().splitlines() if line.startswith("action=start "))
+    assert " config=/etc/claimwatch/feeds.yaml " in start
+    assert start.endswith(" feeds=1 due=1 claims=1")
     for pid in service.processes():
         status = service.machine.run("cat", f"/proc/{pid}/status")
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
@@ -235,7 +237,7 @@ def test_it_stops_within_seconds_and_leaves_nothing(service: Service) -> None:
     service.machine.run("timeout", "10", "systemctl", "stop", "claimwatch")
     assert (service.show("ActiveState"), service.show("Result")) == ("inactive", "success")
     assert service.processes() == []
-    assert {"stopped", "claimwatch.service: Deactivated successfully."} <= set(service.journal().splitlines())
+    assert {"action=stopped", "claimwatch.service: Deactivated successfully."} <= set(service.journal().splitlines())
     last = service.events()[-1]
     assert (last["kind"], last["payload"]["reason"]) == ("watch_stopped", "SIGTERM")
 
