@@ -12,6 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 LONGEST_RETRY_AFTER = timedelta(days=7)
+PAUSED_BY_HOST = "paused by its host"
+"""Why a feed was not asked whose host wanted a pause when another of its feeds was."""
 LONGEST_FRESH = timedelta(days=365)
 """RFC 9111 has no limit; what is longer can only mean "for ever"."""
 
