@@ -58,7 +58,7 @@ def test_the_feeds_are_listed_before_there_is_a_log() -> None:
     lines = run("list").stdout.splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["gazette", "new", "6h", "–", "http://127.0.0.1:9/gazette"],
-        ["rested", "rests", "15m", "–", "https://rested.example/rss"],
+        ["rested", "rests", "5m–30m", "–", "https://rested.example/rss"],
     ]
 
 
@@ -82,6 +82,7 @@ def test_the_list_tells_when_each_feed_was_read_and_which_fails(desk: Path, web:
         "url": "http://127.0.0.1:9/gazette",
         "state": "",
         "every_seconds": 21_600,
+        "longest_seconds": 21_600,
         "succeeded_at": None,
     }
 
