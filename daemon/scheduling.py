@@ -310,6 +310,9 @@ class Daemon:
             # New feeds are asked now, new terms looked for, and a digest may be due before the old rules' next one.
             for tick in ("poll", "backfill", "mail"):
                 self._at_once(tick)
+        else:
+            # Whoever has mended the file, asked for a reload or named another mail server waits for an answer, too.
+            logger.info("action=rules_unchanged; feeds.yaml was read and is fine")
         return self.rules_pause
 
     def _rules_are_refused(self, error: ClaimwatchError) -> None:
