@@ -1158,6 +1158,13 @@ def test_no_digest_is_prepared_before_its_time(polled: Desk) -> None:
     assert polled.objects("digest prepare") == []
 
 
+def test_alerts_that_are_asked_for_by_name_and_have_nothing_to_tell_say_so(desk: Desk) -> None:
+    text = desk.config.read_text(encoding="utf-8").replace("at: 7:30", "every: 15m, at_most: 6/day")
+    desk.config.write_text(text, encoding="utf-8")
+    done = desk.ok("digest prepare daily")
+    assert (done.stdout, done.stderr) == ("", "daily: nothing to prepare.\n")
+
+
 def test_a_digest_named_is_prepared_at_once(polled: Desk) -> None:
     done = polled.ok("digest prepare daily")
     assert done.stdout == f"prepared {the_digest(polled)}: 1 claim moved: prisoner exchange (1)\n"
