@@ -98,7 +98,7 @@ def reading(config: Path | None, state: Path | None) -> Iterator[Installation]:
     settings = load(config, state)
     if not settings.database.has_log():
         raise ClaimwatchError(
-            f"there is no log yet at {settings.database}",
+            f"there is no log yet at {str(settings.database).removeprefix('sqlite:///')}",
             hint="`claimwatch run` or `claimwatch poll` begins one; --state names another place.",
         )
     if other := _other_feeds_file(settings):
@@ -338,9 +338,9 @@ def _watch_words(connection: Connection, installation: Installation, clock: Cloc
     started = last_of_kind(connection, WatchStarted.kind)
     stopped = last_of_kind(connection, WatchStopped.kind)
     holder = holder_of(installation.settings.database)
-    runs = holder and holder.startswith("claimwatch run")
-    if runs and started and (stopped is None or stopped.position < started.position):
-        return f"has been watching since {timestamp(started.at)[:16].replace('T', ' ')} UTC ({holder})"
+    _, _, process = (holder or "").partition("claimwatch run ")
+    if process and started and (stopped is None or stopped.position < started.position):
+        return f"has been watching since {timestamp(started.at)[:16].replace('T', ' ')} UTC {process}"
     if holder:
         return f"is at work: {holder}"
     awake = queries.last_awake(connection)

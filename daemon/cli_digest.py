@@ -95,7 +95,7 @@ def prepare(
     for one in resting:
         address = installation.settings.addresses.get(one.recipient, one.recipient)
         console.err.print(f"{address} rests after {one.refusals} refusals; `claimwatch status` says what wakes them.")
-    _say_prepared(recorded, as_json)
+    _say_prepared(recorded, as_json, f"{name}: nothing to prepare." if name else "No digest is due.")
 
 
 def resend(
@@ -120,7 +120,7 @@ def resend(
         record_rules(installation.watch)
         match_stored(installation.watch)
         recorded = prepare_again(installation.watch, installation.post, name, recipient, since)
-    _say_prepared(recorded, as_json)
+    _say_prepared(recorded, as_json, f"{name}: nothing to prepare.")
 
 
 def show(
@@ -167,7 +167,7 @@ def _known(name: str, installation: assembly.Installation) -> None:
         raise typer.BadParameter(f"feeds.yaml has no digest {name!r}; it has: {', '.join(names) or 'none'}")
 
 
-def _say_prepared(recorded: Iterable[Recorded], as_json: bool) -> None:
+def _say_prepared(recorded: Iterable[Recorded], as_json: bool, nothing: str) -> None:
     recorded = list(recorded)
     if as_json:
         print_recorded(recorded, as_json)
@@ -178,4 +178,4 @@ def _say_prepared(recorded: Iterable[Recorded], as_json: bool) -> None:
         else:
             typer.echo(f"skipped {one.id}: nothing to tell")
     if not recorded:
-        console.err.print("No digest is due.")
+        console.err.print(nothing, markup=False)

@@ -32,7 +32,7 @@ Write = Annotated[
 
 
 def list_command(as_json: AsJson = False, config: Config = None, state: State = None) -> None:
-    """The feeds of feeds.yaml: state, interval, when each was read last, address. Works before there is a log.
+    """The feeds of feeds.yaml: state, least and longest pause, last read, address. Works before there is a log.
 
     Example: `claimwatch feeds list`
     """
@@ -59,7 +59,7 @@ def _listed(settings: Settings) -> list[dict[str, Any]]:
             "url": feed.url,
             "state": "rests" if not feed.enabled else known.state if known else "new",
             "every_seconds": feed.interval_seconds,
-            "longest_seconds": feed.longest_interval_seconds or feed.interval_seconds,
+            "longest_seconds": feed.longest_seconds,
             "succeeded_at": timestamp_or_none(known.succeeded_at) if known else None,
         }
         rows.append(row)

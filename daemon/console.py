@@ -19,6 +19,7 @@ from rich.text import Text
 
 from daemon import __version__, backfill
 from daemon.backtest import Snapshot, Summary
+from daemon.coverage import said_once
 from daemon.digests import MatchToTell
 from daemon.duetimes import next_due
 from daemon.events import (
@@ -167,7 +168,7 @@ def why_failed(reason: str, detail: str) -> str:
     if reason == "name not found":
         return reason
     detail = re.sub(r"^\[Errno -?\d+\] ", "", detail)
-    return detail if reason in detail else f"{reason} ({detail})"
+    return said_once(reason, detail) or f"{reason} ({detail})"
 
 
 def say_deliveries(outcomes: Sequence[Recorded], maildir: Path | None) -> None:

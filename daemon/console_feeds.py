@@ -25,8 +25,9 @@ def feeds_screen(feeds: Iterable[dict[str, Any]]) -> None:
     for feed in feeds:
         read = feed["succeeded_at"]
         last = f"{datetime.fromisoformat(read).astimezone(here):%Y-%m-%d %H:%M}" if read else "–"
-        pauses = dict.fromkeys((span(feed["every_seconds"]), span(feed["longest_seconds"])))
-        rows.append((feed["id"], feed["state"], "–".join(pauses), last, feed["url"]))
+        shortest, longest = span(feed["every_seconds"]), span(feed["longest_seconds"])
+        every = shortest if shortest == longest else f"{shortest}–{longest}"
+        rows.append((feed["id"], feed["state"], every, last, feed["url"]))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [Text("  ".join(map(str.ljust, row, widths)).rstrip()) for row in rows]
     lines[0].stylize("bold")

@@ -59,7 +59,14 @@ class Coverage:
 
 def told_reason(reason: str, detail: str) -> str:
     """Why a feed can't be read: its reason, where what was found does not say that itself."""
-    return detail if reason in detail else f"{reason}: {detail}"
+    return said_once(reason, detail) or f"{reason}: {detail}".removesuffix(": ")
+
+
+def said_once(reason: str, detail: str) -> str:
+    """What was found, where it says the reason itself; else nothing. An answer's number is that: http 404 Not Found."""
+    if f"http {detail} ".startswith(f"{reason} "):
+        return f"http {detail}"
+    return detail if reason in detail else ""
 
 
 # ── for a reader ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -60,7 +60,7 @@ def _of_log(connection: Connection, watch: Watch) -> Iterator[Metric]:
     waiting = Counter(one.state for one in queries.waiting_deliveries(connection))
     yield _by_label("claimwatch_deliveries_waiting", "Messages not yet handed over, by state.", "state", waiting)
     look = troubles.look(connection, watch.rules.intervals, watch.clock.now())
-    standing = Counter[str](one.kind for one in look.troubles)
+    standing = Counter[str](one.kind for one in look.troubles if not one.covered)
     yield _by_label("claimwatch_troubles", "What is wrong with the watch, by kind.", "kind", standing)
 
 

@@ -23,7 +23,7 @@ import httpx
 from daemon import __version__
 from daemon.guard import AddressRefused
 from daemon.inflating import TooLarge, read_body
-from daemon.outcomes import LONGEST_HOST_PAUSE, Answered, fresh_for, http_failure
+from daemon.outcomes import LONGEST_HOST_PAUSE, PAUSED_BY_HOST, Answered, fresh_for, http_failure
 from daemon.outcomes import Changed as Changed
 from daemon.outcomes import Failed as Failed
 from daemon.outcomes import Gone as Gone
@@ -232,7 +232,7 @@ def host_of(url: str) -> str:
 def _left_alone(host: str, seconds: float) -> Failed:
     detail = f"{host} asked for a pause when another of its feeds was asked"
     hint = "The pause is kept by itself. If it comes often: a longer min: (or every:) for the feeds of this host."
-    return Failed("paused by its host", detail, hint, timedelta(seconds=ceil(seconds)))
+    return Failed(PAUSED_BY_HOST, detail, hint, timedelta(seconds=ceil(seconds)))
 
 
 def _with_way(outcome: Outcome, url: str, moved_to: str | None) -> Outcome:

@@ -64,8 +64,7 @@ def judged(
     stands against it."""
     seen = f"last awake {_ago(now - awake)} ago" if awake else "it has done nothing yet"
     if holder is None or not holder.startswith(_RUN):
-        instead = f"; {holder} is at work" if holder else ""
-        return Health("not running", f"the watch is not running{instead}; {seen}", awake, standing)
+        return Health("not running", f"{holder} is at work; {seen}" if holder else seen, awake, standing)
     if awake and earliest_due and max(awake, earliest_due) < now - SILENT_TOO_LONG:
         due = f"feeds are due for {_ago(now - earliest_due)}"
         return Health("in trouble", f"{holder} hangs: {due}, and it was {seen}", awake, standing)

@@ -167,8 +167,8 @@ class Journal:
                     _say("delivery_refused", logging.ERROR, digest=one.id, reason=reason)
                 case DeliveryCancelled(reason):
                     _say("delivery_cancelled", digest=one.id, reason=reason)
-                case NoticeSent():
-                    _say("notice_sent")
+                case NoticeSent(told):
+                    _say("notice_sent", told=", ".join(f"{it.kind} {it.about}".strip() for it in told))
                 case NoticeDeferred(_, reason, retry_at):
                     _say("notice_deferred", logging.WARNING, reason=reason, retry=retry_at)
 

@@ -14,6 +14,8 @@ from typing import TypeAlias
 LONGEST_RETRY_AFTER = timedelta(days=7)
 LONGEST_HOST_PAUSE = timedelta(days=1)
 """One feed's answer must not silence a host's other feeds for longer; the feed itself waits as long as it says."""
+PAUSED_BY_HOST = "paused by its host"
+"""Why a feed was not asked whose host wanted a pause when another of its feeds was."""
 LONGEST_FRESH = timedelta(days=365)
 """RFC 9111 has no limit; what is longer can only mean "for ever"."""
 

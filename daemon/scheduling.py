@@ -227,7 +227,9 @@ class Daemon:
     async def _notices_tick(self) -> timedelta:
         """Not before the first round of polls: a feed that failed before a downtime may be well by now."""
         if self._polled_once:
-            await tell_operator(self.watch, self.post, self._about_rules.joined(self._about_work))
+            own = self._about_rules.joined(self._about_work)
+            if outcomes := await tell_operator(self.watch, self.post, own):
+                self.after_mail(outcomes)
         return self.notices_pause
 
     async def _rules_tick(self) -> timedelta:
@@ -301,10 +303,16 @@ class Daemon:
             self._mail_changed = True
             self._at_once("mail")
         if changed:
-            logger.info("action=rules_changed position=%d", changed.position)
+            rules = settings.rules
+            counts = len(rules.polled_feeds), len(rules.watched_claims)
+            says = "action=rules_changed position=%d feeds=%d claims=%d; the edited feeds.yaml is in force"
+            logger.info(says, changed.position, *counts)
             # New feeds are asked now, new terms looked for, and a digest may be due before the old rules' next one.
             for tick in ("poll", "backfill", "mail"):
                 self._at_once(tick)
+        else:
+            # Whoever has mended the file, asked for a reload or named another mail server waits for an answer, too.
+            logger.info("action=rules_unchanged; feeds.yaml was read and is fine")
         return self.rules_pause
 
     def _rules_are_refused(self, error: ClaimwatchError) -> None:

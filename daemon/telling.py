@@ -105,10 +105,6 @@ async def _send(watch: Watch, post: Post, address: str, prepared: Recorded) -> l
     assert isinstance(event, NoticePrepared)
     handover = await hand_over(post.carrier, unpack(event.message), address, event.message_id, prepared.at)
     outcome = await beside_the_loop(_outcome, watch, prepared, event, handover)
-    if isinstance(outcome, NoticeSent):
-        logger.info("action=notice_sent subject=%r", event.subject)
-    else:
-        logger.error("action=notice_deferred subject=%r until=%s: %s", event.subject, outcome.retry_at, outcome.reason)
     last = NewEvent(prepared.stream, outcome, prepared.version)
     return await beside_the_loop(record_first, watch, [last], "notice")
 

@@ -100,7 +100,7 @@ def test_discovery_tells_what_it_found_and_what_it_asked_in_vain(web: WebServer)
     feed = web.serve("/rss", GLOBE)
     done = run("discover", site)
     assert done.stdout == f"{feed}\n  The Globe · RSS 2.0 · 1 item, the newest of 2025-03-19 12:00 UTC\n"
-    assert done.stderr == f"no feed: http 404 (404 Not Found)\n  {web.url('/gone')}\n"
+    assert done.stderr == f"no feed: http 404 Not Found\n  {web.url('/gone')}\n"
     assert objects(run("discover", feed, "--json")) == [
         {"url": feed, "title": "The Globe", "kind": "RSS 2.0", "items": 1, "newest": "2025-03-19T12:00:00.000000Z"}
     ]

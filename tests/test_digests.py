@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 
-from daemon.coverage import Coverage, FeedOutage, FeedTrouble, Span
+from daemon.coverage import Coverage, FeedOutage, FeedTrouble, Span, told_reason
 from daemon.digests import MatchToTell, compose, digest_id, message_id
 from daemon.duetimes import MOST_MISSED, due_times, next_due
 from daemon.events import Evidence
@@ -770,3 +770,18 @@ def test_one_feed_is_told_as_one() -> None:
 def test_a_coverage_without_a_beginning_is_told_without_one() -> None:
     both = rendered(coverage=replace(ALL_WELL, since=None))
     assert "could be read at the end" not in both.text + both.html
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "told"),
+    [
+        ("http 404", "404 Not Found", "http 404 Not Found"),
+        ("http 503", "http 503: busy", "http 503: busy"),
+        ("http 40", "404 Not Found", "http 40: 404 Not Found"),
+        ("timeout", "timeout while connecting", "timeout while connecting"),
+        ("timeout", "no complete answer within 20 s", "timeout: no complete answer within 20 s"),
+        ("not a feed", "", "not a feed"),
+    ],
+)
+def test_why_a_feed_can_not_be_read_is_said_once(reason: str, detail: str, told: str) -> None:
+    assert told_reason(reason, detail) == told

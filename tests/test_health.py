@@ -60,7 +60,7 @@ def test_a_watch_that_runs_is_well(desk: Path) -> None:
 
 
 def test_a_watch_that_does_not_run_is_told_with_its_last_moment(desk: Path) -> None:
-    assert health(2).startswith("not running: the watch is not running; last awake ")
+    assert health(2).startswith("not running: last awake ")
     with held(desk, "rebuild"):
         assert "claimwatch rebuild (process " in health(2)
 
@@ -123,8 +123,8 @@ GONE = Trouble("feed gone", "gazette", A_WHILE_AGO, "410", "Take it out.")
         # It works at what is due for long: there is much of it.
         (RUNS, NOW, NOW - timedelta(hours=3), (), Health("well", f"{RUNS} watches; last awake 0 s ago")),
         (RUNS, A_WHILE_AGO, SOON, (GONE,), Health("in trouble", "feed gone: gazette")),
-        (None, A_WHILE_AGO, SOON, (GONE,), Health("not running", "the watch is not running; last awake 3 min ago")),
-        (None, None, None, (), Health("not running", "the watch is not running; it has done nothing yet")),
+        (None, A_WHILE_AGO, SOON, (GONE,), Health("not running", "last awake 3 min ago")),
+        (None, None, None, (), Health("not running", "it has done nothing yet")),
     ],
 )
 def test_the_state_follows_from_what_is_known(

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from daemon.events import DeliveryAccepted, DeliveryDeferred, DeliveryRefused, Recorded
+from daemon.events import DeliveryAccepted, DeliveryDeferred, DeliveryRefused, NoticeSent, Recorded
 from daemon.fetching import Changed
 from daemon.journal import Journal, Lines, action
+from daemon.notices import Told
 from daemon.outcomes import Failed
 from daemon.service import Polled
 from tests.support import NOW
@@ -110,11 +111,18 @@ def test_each_message_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     def recorded(event: object) -> Recorded:
         return Recorded(1, "digest/daily/a/2025", 1, NOW, event)
 
-    events = (DeliveryAccepted("250 ok"), DeliveryDeferred("421 busy", LATER), DeliveryRefused("550 no such user"))
+    told_of = (Told("feed gone", "gazette", "first", NOW, None), Told("offline", "", "over", NOW, NOW))
+    events = (
+        DeliveryAccepted("250 ok"),
+        DeliveryDeferred("421 busy", LATER),
+        DeliveryRefused("550 no such user"),
+        NoticeSent(told_of, "<notice@example.org>", "250 ok"),
+    )
     assert told(caplog, lambda: Journal().mailed([recorded(one) for one in events])) == [
         'INFO action=delivery_accepted digest=daily/a/2025 answer="250 ok"',
         'WARNING action=delivery_deferred digest=daily/a/2025 reason="421 busy" retry=2025-03-19T12:15:00Z',
         'ERROR action=delivery_refused digest=daily/a/2025 reason="550 no such user"',
+        'INFO action=notice_sent told="feed gone gazette, offline"',
     ]
 
 

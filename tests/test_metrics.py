@@ -94,7 +94,10 @@ def test_a_trouble_of_the_watch_is_counted_by_its_kind(watch: Watch, address: st
     take_in(watch, feed("herald"), DOWN)
     move_on(watch, timedelta(days=2))
     take_in(watch, feed("herald"), DOWN)
-    assert scraped(Metrics(lambda: watch), address)["claimwatch_troubles", ("feed failing",)] == 1
+    found = scraped(Metrics(lambda: watch), address)
+    assert found["claimwatch_troubles", ("feed failing",)] == 1
+    # It would be that instead, not as well.
+    assert ("claimwatch_troubles", ("feed gone",)) not in found
 
 
 def test_answers_of_feeds_are_counted_also_where_they_bring_nothing(watch: Watch, address: str) -> None:

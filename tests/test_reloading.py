@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -214,6 +215,8 @@ def test_a_file_that_is_gone_for_a_moment_is_waited_for(
 def test_a_file_that_is_gone_for_long_is_told_and_the_watch_goes_on(
     tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "daemon.scheduling")
+
     async def story(desk: Desk) -> None:
         text = desk.config.read_text()
         desk.config.unlink()
@@ -223,6 +226,7 @@ def test_a_file_that_is_gone_for_long_is_told_and_the_watch_goes_on(
         desk.config.write_text(text)
         await desk.until(lambda: not desk.daemon._about_rules.troubles)
         assert len(desk.recorded) == 1
+        await desk.until(lambda: "action=rules_unchanged" in caplog.text)
 
     lived(tmp_path, web, story)
     assert caplog.text.count("action=rules_refused") == 1

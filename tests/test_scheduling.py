@@ -226,9 +226,12 @@ def test_the_operator_hears_of_a_refused_file_and_after_a_restart_that_it_is_men
         daemon.stop("seen enough")
         await running
 
+    said: list[str] = []
+
     async def mended(installation: Installation) -> None:
         daemon = daemon_of(installation, clock)
         daemon.notices_pause = timedelta(seconds=0.05)
+        daemon.after_mail = lambda outcomes: said.extend(one.event.kind for one in outcomes)
         running = asyncio.create_task(daemon.run())
         await until(installation, "watch_started", 2)
         clock.by += timedelta(minutes=61)
@@ -244,6 +247,7 @@ def test_the_operator_hears_of_a_refused_file_and_after_a_restart_that_it_is_men
         with installation.log.reading() as connection:
             told = [one.event.told[0] for one in read(connection, kinds=("notice_sent",))]
     assert [(one.kind, one.stage) for one in told] == [("rules refused", "first"), ("rules refused", "over")]
+    assert said == ["notice_sent"]
     files = sorted((tmp_path / "state" / "Maildir" / "new").iterdir())
     first = email.message_from_bytes(files[0].read_bytes(), policy=email.policy.default)
     assert "feeds: holds no keys Write `key: …` lines indented under it." in " ".join(str(first.get_content()).split())

@@ -25,7 +25,7 @@ from daemon.eventlog import EventLog, read
 from daemon.events import DigestPrepared, FeedRecovered, GapSuspected, NewEvent, NoticePrepared, NoticeSent, Recorded
 from daemon.mailing import Accepted, Deferred, Handover, Refused, SmtpCarrier
 from daemon.notices import Look, Operator, Trouble
-from daemon.outcomes import Failed, Gone, Unchanged
+from daemon.outcomes import PAUSED_BY_HOST, Failed, Gone, Unchanged
 from daemon.parsing import open_parser
 from daemon.preparing import Post, prepare_due, prepare_now, resend
 from daemon.projections import PROJECTIONS, record
@@ -241,6 +241,20 @@ def test_many_feeds_that_fail_at_once_are_one_trouble_and_no_flood(tmp_path: Pat
         told = [[(one.kind, one.stage) for one in sent.event.told] for sent in events(watch, "notice_sent")]
     assert told == [[("offline", "first")], [("offline", "again")], [("offline", "over")]]
     assert "48 of 50 feeds fail since then, 48 of them with: http 503: busy" in one_line(text_of(hand.handed[0][2]))
+
+
+def test_feeds_whose_host_wants_a_pause_do_not_make_the_watch_offline(tmp_path: Path) -> None:
+    paused = Failed(PAUSED_BY_HOST, "wire.example asked for a pause when another of its feeds was asked", "It is kept.")
+    with watching(tmp_path, rules(*(feed(f"feed-{number}") for number in range(5)))) as watch:
+        record_rules(watch)
+        first, *others = watch.rules.feeds
+        take_in(watch, first, Failed("http 429", "429 Too Many Requests", "It is kept."))
+        for one in others:
+            take_in(watch, one, paused)
+        with watch.log.reading() as connection:
+            found = look(connection, watch.rules.intervals, NOW + 2 * DAY).troubles
+    standing = [one for one in found if not one.covered]
+    assert [one.kind for one in standing] == ["feed failing"] * 5
 
 
 def test_gaps_on_time_pile_up_and_those_after_a_downtime_do_not(ready: Watch, tmp_path: Path) -> None:
