@@ -49,17 +49,10 @@ class CompiledTerm:
 
 
 class Compiler:
-    """Makes nodes of trees, for one vocabulary and one set of word lists. `trees` are those of the terms' texts."""
+    """Makes nodes of trees, for one vocabulary and one set of word lists."""
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        words: Mapping[str, Sequence[str]],
-        within_words: int,
-        trees: Mapping[str, Term],
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, words: Mapping[str, Sequence[str]], within_words: int) -> None:
         self._vocabulary = vocabulary
-        self._trees = trees
         self._within_words = within_words
         self._lists = {fold(name): (name, *entries) for name, entries in words.items()}
         self._nodes: dict[str, Local] = {}
@@ -68,9 +61,9 @@ class Compiler:
         self._reads_content = False
 
     def compiled(self, claim: str, rule: TermRule, *, never: bool) -> CompiledTerm:
-        """A term as a user wrote it, ready to be looked for."""
+        """A term as a user wrote it, ready to be looked for. Raises TermError where it can't be read."""
         self._named, self._reads_content = set(), False
-        node = self._node(self._trees[rule.text], 2 * ((rule.within_words or self._within_words) - 1))
+        node = self._node(parse_term(rule.text), 2 * ((rule.within_words or self._within_words) - 1))
         return CompiledTerm(claim, rule, never, node, frozenset(self._named), self._reads_content)
 
     def _node(self, term: Term, reach: int) -> Node:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from daemon.commonwords import COMMON
 from daemon.compiling import CompiledTerm
@@ -49,6 +49,10 @@ Keys: TypeAlias = tuple[Key, ...]
 """Of these, at least one is in every item that the term matches."""
 
 
+_NONE: dict[int, list[int]] = {}
+"""For all that have none: at 100,000 terms, empty dictionaries would take 10 MB. Nothing is ever put into it."""
+
+
 class _Under:
     """The terms that are listed under a number, each by another number that it needs.
 
@@ -60,17 +64,24 @@ class _Under:
     __slots__ = ("before", "behind", "beside", "others")
 
     def __init__(self) -> None:
-        self.beside: dict[int, list[int]] = {}
-        self.behind: dict[int, list[int]] = {}
-        self.before: dict[int, list[int]] = {}
+        self.beside = self.behind = self.before = _NONE
         self.others: Collection[int] = ()
 
     def copy(self) -> _Under:
         """Another one with the same terms."""
         copy = _Under()
         for name in ("beside", "behind", "before"):
-            setattr(copy, name, {other: list(terms) for other, terms in getattr(self, name).items()})
+            if there := getattr(self, name):
+                setattr(copy, name, {other: list(terms) for other, terms in there.items()})
         return copy
+
+    def put(self, where: Literal["beside", "behind", "before"], other: int, term: int) -> None:
+        """Lists a term."""
+        there = getattr(self, where)
+        if there is _NONE:
+            setattr(self, where, {other: [term]})
+        else:
+            there.setdefault(other, []).append(term)
 
     def complete(self) -> None:
         """Makes `others` of what was listed."""
@@ -176,16 +187,15 @@ class Index:
     def _list(self, term: int, required: Sequence[Keys], changed: dict[int, _Under]) -> None:
         for key in required[0]:
             if isinstance(key, int):
-                beside = self._to_change(key, changed).beside
+                under = self._to_change(key, changed)
                 for other in _seconds_of(key, required, self._rarity):
-                    beside.setdefault(other, []).append(term)
+                    under.put("beside", other, term)
             else:
                 first, second = key
                 if self._rarity.cost(first) <= self._rarity.cost(second):
-                    waiting, other = self._to_change(first, changed).behind, second
+                    self._to_change(first, changed).put("behind", second, term)
                 else:
-                    waiting, other = self._to_change(second, changed).before, first
-                waiting.setdefault(other, []).append(term)
+                    self._to_change(second, changed).put("before", first, term)
 
     def _to_change(self, first: int, changed: dict[int, _Under]) -> _Under:
         under = changed.get(first)

@@ -15,7 +15,7 @@ from daemon.errors import ClaimwatchError
 from daemon.eventlog import head_of, read
 from daemon.events import ClaimMatched, Evidence, Recorded, RulesChanged
 from daemon.explaining import Branch, tree_of
-from daemon.lexicon import forms_coming, forms_of
+from daemon.lexicon import forms_of
 from daemon.matching import Matcher, compile_rules
 from daemon.rules import ClaimRule, Rules, TermRule
 from daemon.shortfalls import Verdict, why_not
@@ -41,7 +41,7 @@ Looking = Callable[[Iterable[StoredItem], int | None], Iterable[StoredItem]]
 
 def matcher_of(rules: Rules) -> Matcher:
     """The matcher of a rule set: the one place where rules are compiled for a question."""
-    return compile_rules(rules, forms_coming)
+    return compile_rules(rules, forms_of)
 
 
 # ── a term before it is live ─────────────────────────────────────────────────────────────────────────────────────

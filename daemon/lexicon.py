@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from pydantic import TypeAdapter
@@ -103,29 +103,6 @@ def forms_of(words: Iterable[str]) -> Mapping[str, Forms]:
     Raises ClaimwatchError where the dictionaries can't be asked.
     """
     return _LEXICON.forms_of(words)
-
-
-def forms_coming(words: Iterable[str]) -> Mapping[str, Forms]:
-    """The same, asked for now, and waited for when they are first looked at."""
-    asking = ThreadPoolExecutor(1, thread_name_prefix="claimwatch-forms")
-    coming = asking.submit(forms_of, list(words))
-    # The thread ends when it has its answer.
-    asking.shutdown(wait=False)
-    return _Coming(coming)
-
-
-class _Coming(Mapping[str, Forms]):
-    def __init__(self, coming: Future[Mapping[str, Forms]]) -> None:
-        self._coming = coming
-
-    def __getitem__(self, word: str) -> Forms:
-        return self._coming.result()[word]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._coming.result())
-
-    def __len__(self) -> int:
-        return len(self._coming.result())
 
 
 def _forms(words: Sequence[str], answered: bytes) -> Mapping[str, Forms]:

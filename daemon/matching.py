@@ -102,11 +102,8 @@ def compile_rules(rules: Rules, inflect: Inflect, before: Matcher | None = None,
     lines = [line for name, lines in rules.words.items() for line in (name, *lines)]
     lines += [term.rule.text for terms in plan.values() for term in terms if term.number is None]
     with _uncollected():
-        forms = vocabulary.look_up({word for line in lines for word in words_to_inflect(line)}, inflect)
-        # While the dictionaries are asked, which takes a second for 40,000 words, the terms are read.
-        trees = {term.rule.text: parse_term(term.rule.text) for terms in plan.values() for term in terms}
-        vocabulary.learn(forms)
-        compiler = Compiler(vocabulary, rules.words, rules.within_words, trees)
+        vocabulary.learn({word for line in lines for word in words_to_inflect(line)}, inflect)
+        compiler = Compiler(vocabulary, rules.words, rules.within_words)
         numbers = {
             claim: [
                 index.put(compiler.compiled(claim, term.rule, never=term.never)) if term.number is None else term.number

@@ -27,7 +27,7 @@ from daemon.words import (
 )
 
 Inflect: TypeAlias = Callable[[Iterable[str]], Mapping[str, Forms]]
-"""The forms of folded words: see `lexicon.forms_of`. They may be still on their way until they are looked at."""
+"""The forms of folded words: see `lexicon.forms_of`."""
 Numbers: TypeAlias = tuple[int, ...]
 
 MOST_CELLS = 150_000
@@ -74,14 +74,10 @@ class Vocabulary:
         and of how many words they are."""
         self._prefix_lengths: tuple[int, ...] = ()
 
-    def look_up(self, words: Iterable[str], inflect: Inflect) -> Mapping[str, Forms]:
-        """The forms of those of these folded words that it does not know yet, for `learn`."""
-        new = set(words) - self._forms.keys()
-        return inflect(new) if new else {}
-
-    def learn(self, forms: Mapping[str, Forms]) -> None:
-        """Takes in the forms of words, which `number` goes by from then on."""
-        self._forms.update(forms)
+    def learn(self, words: Iterable[str], inflect: Inflect) -> None:
+        """Looks up the forms of these folded words, which `number` goes by."""
+        if new := set(words) - self._forms.keys():
+            self._forms.update(inflect(new))
 
     def number(self, word: Word) -> int:
         """The number of a word of a term. Words of the same forms have the same: *attack* and *attacks*."""

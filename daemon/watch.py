@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Protocol
 
 from daemon.eventlog import EventLog
-from daemon.lexicon import forms_coming
+from daemon.lexicon import forms_of
 from daemon.matching import Matcher, compile_rules
 from daemon.rules import FeedRule, Rules
 from daemon.storeditems import newest_texts
@@ -54,7 +54,7 @@ class Watch:
     @cached_property
     def matcher(self) -> Matcher:
         """The compiled terms. Made when they are first asked for: what only sends or tells needs no dictionaries."""
-        return compile_rules(self.rules, forms_coming, self.before, self._news())
+        return compile_rules(self.rules, forms_of, self.before, self._news())
 
     def _news(self) -> list[str]:
         if sum(len(claim.terms) for claim in self.rules.watched_claims) < MANY_TERMS:

@@ -13,7 +13,7 @@ import pytest
 
 from daemon.children import command_of, environment
 from daemon.errors import ClaimwatchError
-from daemon.lexicon import Lexicon, forms_coming, forms_of
+from daemon.lexicon import Lexicon, forms_of
 
 
 def counted(folder: Path) -> tuple[Sequence[str], Path]:
@@ -111,13 +111,6 @@ def test_a_child_that_gives_no_answer_is_told_of_with_what_to_do(command: list[s
 def test_an_answer_that_is_none_is_not_taken_for_one(answer: str) -> None:
     with pytest.raises(ClaimwatchError, match="answer is none"):
         Lexicon(["echo", answer]).forms_of(["truce"])
-
-
-def test_forms_that_are_coming_are_waited_for_where_they_are_looked_at() -> None:
-    coming = forms_coming(word for word in ("struck", "truce"))
-    assert "strikes" in coming["struck"].forms
-    assert dict(coming) == forms_of(["struck", "truce"])
-    assert len(coming) == 2
 
 
 def test_a_failure_is_not_remembered(tmp_path: Path) -> None:

@@ -86,7 +86,10 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 def test_a_word_that_is_learnt_after_texts_were_read_is_met_by_stem_too() -> None:
     vocabulary = Vocabulary()
-    vocabulary.learn({word: Forms(frozenset({word}), by_stem=True) for word in ("waffenruhe", "waffengang")})
+    vocabulary.learn(
+        ("waffenruhe", "waffengang"),
+        lambda words: {word: Forms(frozenset({word}), by_stem=True) for word in words},
+    )
     first = vocabulary.number(Word("Waffenruhe"))
     assert vocabulary.met_by("Waffenruhen") == (first,)
     assert vocabulary.met_by("Waffengangs") == ()
