@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from daemon import knowledge
+from daemon.databases import Connection
 from daemon.decisions import (
     LONGEST_PAUSE,
     LONGEST_PAUSE_OFFLINE,
     MOVED_BACK_AFTER,
     AfterChange,
     KnownFeed,
+    KnownItem,
     after_change,
     after_failure,
     after_gone,
@@ -101,6 +103,7 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | Non
         state = replace(state, url=url, move=None if moves else state.move)
         try:
             with watch.log.transaction(now) as transaction:
+                _bear_on_the_same(transaction.connection, decision.events, known_items)
                 recorded = record(transaction, [*decision.events, *moves])
                 knowledge.keep_poll_state(transaction.connection, state, feed.url)
         except StreamConflict as conflict:
@@ -111,6 +114,18 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | Non
         f"what the log holds of the feed {feed.id} does not fit its tables",
         hint="Run `claimwatch rebuild`, then `claimwatch verify`.",
     )
+
+
+def _bear_on_the_same(connection: Connection, decided: Iterable[NewEvent], known: Iterable[KnownItem]) -> None:
+    """Raises StreamConflict where a backfill has matched an item meanwhile whose new text was decided on.
+
+    It writes to claims alone, so that the item's version does not tell.
+    """
+    streams = {one.stream for one in decided}
+    before = {item.id: item.claims for item in known if f"item/{item.id}" in streams}
+    now = knowledge.standing_claims(connection, before)
+    if others := sorted(item for item, claims in before.items() if now[item] != claims):
+        raise StreamConflict(f"what the item {others[0]} bears on was written anew meanwhile")
 
 
 def address_to_ask(state: PollState, feed: FeedRule) -> str:
