@@ -21,16 +21,18 @@ from daemon.decisions import (
     after_failure,
     after_gone,
     after_moved,
+    after_too_many,
     after_unchanged,
     moved,
     next_move,
     next_poll,
+    next_turn,
 )
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.events import ClaimMatched, FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
 from daemon.items import Feed
 from daemon.knowledge import PollState
-from daemon.outcomes import LONGEST_HOST_PAUSE, Changed, Failed, Gone, Outcome, Unchanged
+from daemon.outcomes import HELD_BACK, LONGEST_HOST_PAUSE, Changed, Failed, Gone, Outcome, Unchanged
 from daemon.pacing import Bounds, Seen, interval, not_skipped, rate_after
 from daemon.projections import record
 from daemon.rules import FeedRule
@@ -160,6 +162,9 @@ def _events_without_document(known: KnownFeed, outcome: Unchanged | Gone | Faile
             return tuple(NewEvent(stream, event, known.version) for event in after_unchanged(known))
         case Gone(url):
             return after_gone(known, url)
+        case Failed(reason) if reason == HELD_BACK:
+            # Of the feed itself, it says nothing.
+            return ()
         case Failed(reason, detail, hint):
             # Part of it may be a server's own words, which are as long as it likes.
             detail = " ".join(detail.split())[:MOST_DETAIL_CHARACTERS]
@@ -171,9 +176,13 @@ def _next_state(
 ) -> PollState:
     """The poll cache after an outcome."""
     bounds = Bounds(timedelta(seconds=feed.interval_seconds), timedelta(seconds=feed.longest_seconds))
+    if isinstance(outcome, Failed) and not outcome.asked:
+        usual = bounds.within(before.interval or bounds.shortest)
+        due = next_turn(usual, outcome.pause or timedelta(0), before.next_due, before.succeeded_at, now)
+        return replace(before, polled_at=now, next_due=due)
     before = replace(before, polled_at=now, paused_host=None, paused_until=None)
     if not isinstance(outcome, Changed | Unchanged):
-        return _after_trouble(before, bounds, outcome, now)
+        return _after_trouble(before, bounds, outcome, now, moved=before.url != feed.url)
     state = replace(
         before,
         etag=outcome.etag,
@@ -193,7 +202,9 @@ def _next_state(
     return replace(state, items_an_hour=rate, interval=pause, next_due=due)
 
 
-def _after_trouble(before: PollState, bounds: Bounds, failure: Failed | Gone, now: datetime) -> PollState:
+def _after_trouble(
+    before: PollState, bounds: Bounds, failure: Failed | Gone, now: datetime, *, moved: bool
+) -> PollState:
     """It keeps all that a next conditional request needs, and how fast the feed was."""
     failures = before.failures + 1
     if isinstance(failure, Gone):
@@ -202,7 +213,11 @@ def _after_trouble(before: PollState, bounds: Bounds, failure: Failed | Gone, no
     not_before = now + failure.pause if failure.pause else None
     longest = LONGEST_PAUSE_OFFLINE if failure.offline else LONGEST_PAUSE
     pause = bounds.within(before.interval or bounds.shortest)
-    due = next_poll(before.feed, pause, failures, now, not_before, longest)
+    if failure.pause and failure.of_pace_alone and not moved:
+        # How long is for the host to say. Where the feed has moved, its old address may be asked more often.
+        due, failures = after_too_many(before.feed, bounds.shortest, failure.pause, now), before.failures
+    else:
+        due = next_poll(before.feed, pause, failures, now, not_before, longest)
     state = replace(before, next_due=due, failures=failures)
     if failure.pausing_host and failure.pause:
         until = now + min(failure.pause, LONGEST_HOST_PAUSE)

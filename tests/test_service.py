@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -272,9 +273,9 @@ def test_a_host_that_asked_for_a_pause_is_left_alone_by_all_its_feeds_until_it_i
     by_feed = {one.feed: one for one in polled(watch)}
     paused = by_feed["feed-1"].outcome
     assert isinstance(paused, Failed)
-    assert paused.reason == "paused by its host"
+    assert (paused.reason, by_feed["feed-1"].recorded) == ("paused by its host", [])
     assert due_of(by_feed["feed-1"]) >= NOW + timedelta(seconds=7190)
-    assert health_of(watch, "feed-1").state == "failing"
+    assert (health_of(watch, "feed-1").state, state_of(watch, "feed-1").failures) == ("new", 0)
     assert isinstance(by_feed["feed-2"].outcome, Changed)
     assert [asked.path for asked in web.asked if asked.path != "/elsewhere"] == ["/busy"]
     # Another process, half an hour later: whoever asks by hand is held back, too.
@@ -284,6 +285,67 @@ def test_a_host_that_asked_for_a_pause_is_left_alone_by_all_its_feeds_until_it_i
     assert set(due_ids(watch)) == {"feed-0", "feed-1", "feed-2"}
     assert {type(one.outcome) for one in polled(watch)} == {Changed, Unchanged}
     assert {health_of(watch, f"feed-{at}").state for at in range(3)} == {"ok"}
+
+
+def test_a_feed_that_is_asked_by_hand_in_its_host_s_pause_ends_no_pause(watch: Watch, web: WebServer) -> None:
+    watch = watching_url(watch, web.serve("/busy", BUSY, rss(PAUSE)))
+    until = due_of(polled(watch)[0])
+    move_on(watch, timedelta(minutes=30))
+    for _ in range(2):
+        (held_back,) = polled(watch)
+        assert isinstance(held_back.outcome, Failed)
+        assert not held_back.outcome.asked
+        assert until <= due_of(held_back) <= until + timedelta(minutes=1, seconds=1)
+    assert len(web.asked) == 1
+
+
+def test_a_host_that_answers_few_questions_an_hour_starves_none_of_its_feeds(tmp_path: Path) -> None:
+    """It answers so many in an hour, and then wants a pause."""
+    count, allowed, per, retry = 8, 4, timedelta(hours=1), timedelta(hours=1)
+    feeds = [feed(f"f{at}", f"https://host.example/{at}") for at in range(count)]
+    with watching(tmp_path, rules(*feeds)) as watch:
+        record_rules(watch)
+        end, until = NOW + timedelta(hours=18), NOW
+        answered: list[datetime] = []
+        read: dict[str, list[datetime]] = {one.id: [NOW] for one in feeds}
+        while (now := watch.clock.now()) < end:
+            for one in due_feeds(watch):
+                now = watch.clock.now()
+                if now < until:
+                    take_in(watch, one, Failed("paused by its host", "", "", until - now, asked=False))
+                    continue
+                answered = [at for at in answered if now - at < per]
+                if len(answered) < allowed:
+                    answered.append(now)
+                    read[one.id].append(now)
+                    take_in(watch, one, Unchanged(None, None))
+                else:
+                    until = now + retry
+                    take_in(watch, one, Failed("http 429", "", "", retry, pausing_host="host.example"))
+                move_on(watch, timedelta(seconds=1))
+            move_on(watch, timedelta(seconds=20))
+        longest = {
+            id: max(after - before for before, after in pairwise([*moments, end])) for id, moments in read.items()
+        }
+        # All of them in turn, with a pause after each few.
+        turn = (per + retry) * count / allowed + timedelta(minutes=17)
+        assert max(longest.values()) < turn, longest
+        assert {state_of(watch, one.id).failures for one in feeds} == {0}
+        told = [one.event.reason for one in events_of(watch, "feed/") if isinstance(one.event, FeedFailed)]
+        assert set(told) == {"http 429"}
+
+
+def test_a_feed_behind_a_redirect_to_a_host_in_a_pause_keeps_its_pace(watch: Watch, web: WebServer) -> None:
+    away = Answer(status=302, headers={"Location": web.url("/there")})
+    elsewhere = web.serve("/away", away).replace("127.0.0.1", "localhost")
+    brief = Answer(status=429, headers={"Retry-After": "60"})
+    watch = watching_url(watch, web.serve("/busy", brief), elsewhere)
+    by_feed = {one.feed: one for one in [*polled(watch, watch.rules.feeds[0]), *polled(watch, watch.rules.feeds[1])]}
+    assert isinstance(outcome := by_feed["feed-1"].outcome, Failed)
+    assert (outcome.reason, outcome.asked) == ("paused by its host", True)
+    assert by_feed["feed-1"].recorded == []
+    assert due_of(by_feed["feed-1"]) >= NOW + timedelta(minutes=15)
+    assert {state_of(watch, id).failures for id in by_feed} == {0}
 
 
 def test_a_host_s_pause_is_as_long_as_it_was_after_the_clock_was_set_back(watch: Watch, web: WebServer) -> None:
