@@ -368,6 +368,18 @@ def test_feeds_of_one_host_wait_in_nobody_s_way(watch: Watch, web: WebServer) ->
     assert set(heard[:4]) == {"feed-3", "feed-4", "feed-5", "feed-6"}
 
 
+def test_a_round_that_has_lasted_long_begins_no_more_questions_and_leaves_the_rest_due(
+    watch: Watch, web: WebServer
+) -> None:
+    slow = [web.serve(f"/slow{at}", Answer(status=503, delay_seconds=0.4)) for at in range(5)]
+    quick = web.serve("/quick", rss(PAUSE)).replace("127.0.0.1", "localhost")
+    watch = watching_url(watch, *slow, quick)
+    before = [one.feed for one in polled(watch, begin_within_seconds=0.6)]
+    assert before == ["feed-5", "feed-0", "feed-1"]
+    assert set(due_ids(watch)) == {"feed-2", "feed-3", "feed-4"}
+    assert len(web.asked) == 3
+
+
 LOGIN = b"<!doctype html><html><form><input name=p type='password'></form></html>"
 CHALLENGE = b"<html><script src='/cdn-cgi/challenge-platform/x.js'></script></html>"
 
