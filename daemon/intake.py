@@ -106,7 +106,11 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | Non
         try:
             with watch.log.transaction(now) as transaction:
                 _bear_on_the_same(transaction.connection, decision.events, known_items)
-                recorded = record(transaction, [*decision.events, *moves])
+                events = [*decision.events, *moves]
+                if knowledge.replaced(transaction.connection, feed.id, feed.url):
+                    # How an old address does says nothing of the new one; its items are the feed's all the same.
+                    events = [one for one in events if one.stream != f"feed/{feed.id}"]
+                recorded = record(transaction, events)
                 knowledge.keep_poll_state(transaction.connection, state, feed.url)
         except StreamConflict as conflict:
             logger.info("action=decide_again feed=%s: %s", feed.id, conflict)

@@ -138,11 +138,15 @@ def paused_hosts(connection: Connection, now: datetime) -> dict[str, timedelta]:
     return {host: min(parse_timestamp(until) - now, LONGEST_HOST_PAUSE) for host, until in rows}
 
 
+def replaced(connection: Connection, feed: str, url: str) -> bool:
+    """Whether a feed's address in feeds.yaml was changed while an answer from this one was under way."""
+    return connection.scalar(select(_feed.c.url).where(_feed.c.id == feed)) not in (None, url)
+
+
 def keep_poll_state(connection: Connection, state: PollState, url: str) -> None:
     """Writes one feed's line of the poll cache. `url` is the address that feeds.yaml has, as far as the asker knows."""
-    now_there = connection.scalar(select(_feed.c.url).where(_feed.c.id == state.feed))
-    if now_there not in (None, url):
-        # It was changed while an answer from the old one was under way: the new one is to be asked at once.
+    if replaced(connection, state.feed, url):
+        # The new address is to be asked at once.
         return
     connection.execute(delete(_poll).where(_poll.c.feed == state.feed))
     connection.execute(insert(_poll), [_poll_row(state)])

@@ -637,6 +637,26 @@ def test_an_answer_from_an_address_that_was_replaced_meanwhile_is_taken_in_and_p
     assert due_feeds(later) == list(later.rules.feeds)
 
 
+@pytest.mark.parametrize("outcome", [Gone("https://gazette.example/rss"), DOWN], ids=["gone", "failed"])
+def test_how_an_address_does_that_was_replaced_meanwhile_is_not_held_against_the_new_one(
+    begun: Watch, outcome: Gone | Failed
+) -> None:
+    later = Watch.over(begun.log, rules(feed(url="https://new.example/rss")), begun.clock)
+    record_rules(later)
+    assert take_in(begun, begun.rules.feeds[0], outcome).recorded == []
+    assert health_of(later, "gazette").state == "new"
+    record_rules(later)
+    assert due_feeds(later) == list(later.rules.feeds)
+
+
+def test_an_answer_from_an_address_that_was_replaced_ends_no_failure_of_the_new_one(begun: Watch) -> None:
+    later = Watch.over(begun.log, rules(feed(url="https://new.example/rss")), begun.clock)
+    record_rules(later)
+    take_in(later, later.rules.feeds[0], DOWN)
+    assert kinds(take_in(begun, begun.rules.feeds[0], changed(PAUSE)).recorded) == ["item_seen", "claim_matched"]
+    assert health_of(later, "gazette").state == "failing"
+
+
 # ── conditional requests ─────────────────────────────────────────────────────────────────────────────────────────
 
 
