@@ -81,6 +81,20 @@ def test_a_match_that_a_backfill_makes_while_a_revision_is_decided_on_is_not_mad
     assert matches(watch) == [(B.id, 1, True, None)]
 
 
+def test_a_backfill_that_goes_on_after_a_restart_compiles_its_terms_before_its_turn_to_write(begun: Watch) -> None:
+    take_in(begun, begun.rules.feeds[0], says("Energy strike pause"))
+    edited(begun)
+    compiled: list[bool] = []
+    with meanwhile(Watch.over(begun.log, rules(A, B), begun.clock), lambda: None) as restarted:
+        log = restarted.log
+        assert isinstance(log, Meddled)
+        backfill = backfill_of(restarted)
+        log.meddle = lambda: compiled.append("matcher" in vars(restarted))
+        to_its_end(backfill)
+    assert compiled == [True]
+    assert matches(begun) == [(B.id, 1, True, None)]
+
+
 def test_a_match_that_a_backfill_makes_of_the_text_before_lapses_with_the_new_one(begun: Watch) -> None:
     take_in(begun, begun.rules.feeds[0], says("Energy strike pause"))
     watch = edited(begun)
