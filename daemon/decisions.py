@@ -46,7 +46,7 @@ MOVE_STANDS = timedelta(days=1)
 """A redirect that a site sets by mistake is taken back within hours; a move that was adopted is not taken back."""
 
 MOVED_BACK_AFTER = 3
-"""How many failures in a row at the address that a feed moved to make its old one be asked again."""
+"""How many failures in a row at the address that a feed moved to make its old one be asked again; and the other way."""
 
 Key = Literal["guid", "link", "title+link", "content"]
 

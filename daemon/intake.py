@@ -135,8 +135,9 @@ def _bear_on_the_same(connection: Connection, decided: Iterable[NewEvent], known
 
 
 def address_to_ask(state: PollState, feed: FeedRule) -> str:
-    """Where a feed is asked: where it moved to; but where that fails on and on, where feeds.yaml has it."""
-    return feed.url if state.failures >= MOVED_BACK_AFTER else state.url
+    """Where a feed is asked: where it moved to; but where that fails on and on, where feeds.yaml has it, and so by
+    turns: after a move the old address may well be no more when the new one comes back."""
+    return feed.url if state.failures // MOVED_BACK_AFTER % 2 else state.url
 
 
 def _moves(

@@ -263,6 +263,7 @@ def test_a_site_that_asks_for_a_pause_gets_it(watch: Watch, web: WebServer) -> N
 
 
 BUSY = Answer(status=429, headers={"Retry-After": "7200"})
+BRIEF = Answer(status=429, headers={"Retry-After": "60"})
 
 
 def test_a_host_that_asked_for_a_pause_is_left_alone_by_all_its_feeds_until_it_is_over(
@@ -338,8 +339,7 @@ def test_a_host_that_answers_few_questions_an_hour_starves_none_of_its_feeds(tmp
 def test_a_feed_behind_a_redirect_to_a_host_in_a_pause_keeps_its_pace(watch: Watch, web: WebServer) -> None:
     away = Answer(status=302, headers={"Location": web.url("/there")})
     elsewhere = web.serve("/away", away).replace("127.0.0.1", "localhost")
-    brief = Answer(status=429, headers={"Retry-After": "60"})
-    watch = watching_url(watch, web.serve("/busy", brief), elsewhere)
+    watch = watching_url(watch, web.serve("/busy", BRIEF), elsewhere)
     by_feed = {one.feed: one for one in [*polled(watch, watch.rules.feeds[0]), *polled(watch, watch.rules.feeds[1])]}
     assert isinstance(outcome := by_feed["feed-1"].outcome, Failed)
     assert (outcome.reason, outcome.asked) == ("paused by its host", True)
@@ -586,12 +586,12 @@ def test_a_failure_on_the_way_takes_nothing_back_and_an_answer_from_the_old_addr
     assert polled_hourly(watch, 45) == []
 
 
-@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize("bad", [Answer(status=404), Answer(status=410), BRIEF], ids=["404", "410", "429"])
 def test_where_the_new_address_fails_on_and_on_the_old_one_is_asked_again(
-    watch: Watch, web: WebServer, status: int
+    watch: Watch, web: WebServer, bad: Answer
 ) -> None:
     good = Answer(rss(PAUSE), headers={"ETag": '"1"'})
-    web.serve("/new.xml", *[good] * 25, Answer(status=status))
+    web.serve("/new.xml", *[good] * 25, bad)
     watch = watching_url(watch, web.serve("/feed.xml", *[moved(web)] * 25, good))
     assert polled_hourly(watch, 28) == ["feed_moved", "feed_failed"]
     assert [one.path for one in web.asked[-3:]] == ["/new.xml"] * 3
@@ -604,6 +604,15 @@ def test_where_the_new_address_fails_on_and_on_the_old_one_is_asked_again(
         "ok",
     )
     assert health_of(watch).next_due is not None
+
+
+def test_a_new_address_that_comes_back_is_found_where_the_old_one_is_no_more(watch: Watch, web: WebServer) -> None:
+    good = rss(PAUSE)
+    new = web.serve("/new.xml", *[good] * 25, *[Answer(status=503)] * 3, good)
+    watch = watching_url(watch, web.serve("/feed.xml", *[moved(web)] * 25, Answer(status=404)))
+    events = polled_hourly(watch, 35)
+    assert (events[0], events[-1]) == ("feed_moved", "feed_recovered")
+    assert (health_of(watch).asked_url, health_of(watch).state) == (new, "ok")
 
 
 def test_an_old_address_that_still_sends_everybody_on_takes_no_move_back(watch: Watch, web: WebServer) -> None:
