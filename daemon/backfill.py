@@ -61,13 +61,14 @@ class Backfill:
         return progress
 
     def _advance(self) -> Progress | None:
+        # Compiled before it is this one's turn to write: many terms take seconds.
+        wanted, matcher = frozenset(self.claims), self.watch.matcher
         with self.watch.log.transaction(self.watch.clock.now()) as transaction:
             connection = transaction.connection
             if last_position_of(connection, RulesChanged.kind) != self.rules_position:
                 return None
             before = knowledge.backfill_state(connection, self.rules_position)
             stored = knowledge.stored_items(connection, before.item_position, self.chunk_items)
-            wanted, matcher = frozenset(self.claims), self.watch.matcher
             record(transaction, [event for one in stored.items for event in after_rematching(one, wanted, matcher)])
             done = before.items + stored.count
             if stored.last_position is not None:

@@ -27,8 +27,8 @@ from daemon.events import (
 )
 from daemon.items import Item, titles_by_key
 from daemon.matching import Matcher
-from daemon.moments import doubled
-from daemon.pacing import spread
+from daemon.moments import doubled, timestamp
+from daemon.pacing import share, spread
 from daemon.rules import canonical_json
 
 OLD_AT_FIRST_POLL = timedelta(days=7)
@@ -38,12 +38,15 @@ LONGEST_PAUSE = timedelta(hours=24)
 LONGEST_PAUSE_OFFLINE = timedelta(hours=1)
 """Where no server answered at all, the fault may be this machine's: a lost network must not cost a day."""
 
+LAST_IN_TURN = timedelta(minutes=1)
+"""How long after the end of a host's pause a feed comes that has just been read; others come before it."""
+
 MOVE_SIGHTINGS = 3
 MOVE_STANDS = timedelta(days=1)
 """A redirect that a site sets by mistake is taken back within hours; a move that was adopted is not taken back."""
 
 MOVED_BACK_AFTER = 3
-"""How many failures in a row at the address that a feed moved to make its old one be asked again."""
+"""How many failures in a row at the address that a feed moved to make its old one be asked again; and the other way."""
 
 Key = Literal["guid", "link", "title+link", "content"]
 
@@ -189,6 +192,28 @@ def next_poll(
     """
     due = now + spread(feed, doubled(interval, failures - 1, max(longest, interval)))
     return max(due, not_before) if not_before else due
+
+
+def next_turn(
+    interval: timedelta, pause: timedelta, due: datetime | None, read_at: datetime | None, now: datetime
+) -> datetime:
+    """When to ask a feed that was not asked, because its host wants to be left alone for this `pause`.
+
+    Not before it was `due`. Whoever was read longest ago comes first: a host that answers a few questions and then
+    wants a pause would else answer the same feeds each time.
+    """
+    waited = max(now - read_at, timedelta(0)) if read_at else None
+    behind = LAST_IN_TURN / (1 + waited / interval) if waited is not None else timedelta(0)
+    return max(now + pause + behind, due or now)
+
+
+def after_too_many(feed: str, shortest: timedelta, pause: timedelta, now: datetime) -> datetime:
+    """When to ask a feed whose question was one too many for its host, which wants this `pause`.
+
+    As soon as both allow it, because others got its turn; up to half a `shortest` later, by chance, because a host may
+    count in just the time after which the feed would come again.
+    """
+    return now + max(pause, shortest * (1 + share(f"{feed} {timestamp(now)}") / 2))
 
 
 # ── items ────────────────────────────────────────────────────────────────────────────────────────────────────────

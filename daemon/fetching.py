@@ -23,7 +23,7 @@ import httpx
 from daemon import __version__
 from daemon.guard import AddressRefused
 from daemon.inflating import TooLarge, read_body
-from daemon.outcomes import LONGEST_HOST_PAUSE, PAUSED_BY_HOST, Answered, fresh_for, http_failure
+from daemon.outcomes import HELD_BACK, LONGEST_HOST_PAUSE, Answered, fresh_for, http_failure
 from daemon.outcomes import Changed as Changed
 from daemon.outcomes import Failed as Failed
 from daemon.outcomes import Gone as Gone
@@ -132,7 +132,7 @@ class Fetcher:
                 host = host_of(url)
                 async with self.pacer.turn(host) as left_alone_seconds:
                     if left_alone_seconds:
-                        return _left_alone(host, left_alone_seconds)
+                        return _left_alone(host, left_alone_seconds, asked=url != request.url)
                     began = clock()
                     async with asyncio.timeout(seconds_left):
                         answer = await self._ask(url, request, now)
@@ -229,10 +229,10 @@ def host_of(url: str) -> str:
         return ""
 
 
-def _left_alone(host: str, seconds: float) -> Failed:
+def _left_alone(host: str, seconds: float, *, asked: bool) -> Failed:
     detail = f"{host} asked for a pause when another of its feeds was asked"
     hint = "The pause is kept by itself. If it comes often: a longer min: (or every:) for the feeds of this host."
-    return Failed(PAUSED_BY_HOST, detail, hint, timedelta(seconds=ceil(seconds)))
+    return Failed(HELD_BACK, detail, hint, timedelta(seconds=ceil(seconds)), asked=asked)
 
 
 def _with_way(outcome: Outcome, url: str, moved_to: str | None) -> Outcome:

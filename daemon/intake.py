@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from daemon import knowledge
+from daemon.databases import Connection
 from daemon.decisions import (
     LONGEST_PAUSE,
     LONGEST_PAUSE_OFFLINE,
     MOVED_BACK_AFTER,
     AfterChange,
     KnownFeed,
+    KnownItem,
     after_change,
     after_failure,
     after_gone,
     after_moved,
+    after_too_many,
     after_unchanged,
     moved,
     next_move,
     next_poll,
+    next_turn,
 )
 from daemon.errors import ClaimwatchError, StreamConflict
 from daemon.events import ClaimMatched, FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
 from daemon.items import Feed
 from daemon.knowledge import PollState
-from daemon.outcomes import LONGEST_HOST_PAUSE, Changed, Failed, Gone, Outcome, Unchanged
+from daemon.outcomes import HELD_BACK, LONGEST_HOST_PAUSE, Changed, Failed, Gone, Outcome, Unchanged
 from daemon.pacing import Bounds, Seen, interval, not_skipped, rate_after
 from daemon.projections import record
 from daemon.rules import FeedRule
@@ -101,7 +105,12 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | Non
         state = replace(state, url=url, move=None if moves else state.move)
         try:
             with watch.log.transaction(now) as transaction:
-                recorded = record(transaction, [*decision.events, *moves])
+                _bear_on_the_same(transaction.connection, decision.events, known_items)
+                events = [*decision.events, *moves]
+                if knowledge.replaced(transaction.connection, feed.id, feed.url):
+                    # How an old address does says nothing of the new one; its items are the feed's all the same.
+                    events = [one for one in events if one.stream != f"feed/{feed.id}"]
+                recorded = record(transaction, events)
                 knowledge.keep_poll_state(transaction.connection, state, feed.url)
         except StreamConflict as conflict:
             logger.info("action=decide_again feed=%s: %s", feed.id, conflict)
@@ -113,9 +122,22 @@ def take_in(watch: Watch, feed: FeedRule, outcome: Outcome, document: Feed | Non
     )
 
 
+def _bear_on_the_same(connection: Connection, decided: Iterable[NewEvent], known: Iterable[KnownItem]) -> None:
+    """Raises StreamConflict where a backfill has matched an item meanwhile whose new text was decided on.
+
+    It writes to claims alone, so that the item's version does not tell.
+    """
+    streams = {one.stream for one in decided}
+    before = {item.id: item.claims for item in known if f"item/{item.id}" in streams}
+    now = knowledge.standing_claims(connection, before)
+    if others := sorted(item for item, claims in before.items() if now[item] != claims):
+        raise StreamConflict(f"what the item {others[0]} bears on was written anew meanwhile")
+
+
 def address_to_ask(state: PollState, feed: FeedRule) -> str:
-    """Where a feed is asked: where it moved to; but where that fails on and on, where feeds.yaml has it."""
-    return feed.url if state.failures >= MOVED_BACK_AFTER else state.url
+    """Where a feed is asked: where it moved to; but where that fails on and on, where feeds.yaml has it, and so by
+    turns: after a move the old address may well be no more when the new one comes back."""
+    return feed.url if state.failures // MOVED_BACK_AFTER % 2 else state.url
 
 
 def _moves(
@@ -145,6 +167,9 @@ def _events_without_document(known: KnownFeed, outcome: Unchanged | Gone | Faile
             return tuple(NewEvent(stream, event, known.version) for event in after_unchanged(known))
         case Gone(url):
             return after_gone(known, url)
+        case Failed(reason) if reason == HELD_BACK:
+            # Of the feed itself, it says nothing.
+            return ()
         case Failed(reason, detail, hint):
             # Part of it may be a server's own words, which are as long as it likes.
             detail = " ".join(detail.split())[:MOST_DETAIL_CHARACTERS]
@@ -156,9 +181,13 @@ def _next_state(
 ) -> PollState:
     """The poll cache after an outcome."""
     bounds = Bounds(timedelta(seconds=feed.interval_seconds), timedelta(seconds=feed.longest_seconds))
+    if isinstance(outcome, Failed) and not outcome.asked:
+        usual = bounds.within(before.interval or bounds.shortest)
+        due = next_turn(usual, outcome.pause or timedelta(0), before.next_due, before.succeeded_at, now)
+        return replace(before, polled_at=now, next_due=due)
     before = replace(before, polled_at=now, paused_host=None, paused_until=None)
     if not isinstance(outcome, Changed | Unchanged):
-        return _after_trouble(before, bounds, outcome, now)
+        return _after_trouble(before, bounds, outcome, now, moved=before.url != feed.url)
     state = replace(
         before,
         etag=outcome.etag,
@@ -178,7 +207,9 @@ def _next_state(
     return replace(state, items_an_hour=rate, interval=pause, next_due=due)
 
 
-def _after_trouble(before: PollState, bounds: Bounds, failure: Failed | Gone, now: datetime) -> PollState:
+def _after_trouble(
+    before: PollState, bounds: Bounds, failure: Failed | Gone, now: datetime, *, moved: bool
+) -> PollState:
     """It keeps all that a next conditional request needs, and how fast the feed was."""
     failures = before.failures + 1
     if isinstance(failure, Gone):
@@ -187,7 +218,11 @@ def _after_trouble(before: PollState, bounds: Bounds, failure: Failed | Gone, no
     not_before = now + failure.pause if failure.pause else None
     longest = LONGEST_PAUSE_OFFLINE if failure.offline else LONGEST_PAUSE
     pause = bounds.within(before.interval or bounds.shortest)
-    due = next_poll(before.feed, pause, failures, now, not_before, longest)
+    if failure.pause and failure.of_pace_alone and not moved:
+        # How long is for the host to say. Where the feed has moved, its old address may be asked more often.
+        due, failures = after_too_many(before.feed, bounds.shortest, failure.pause, now), before.failures
+    else:
+        due = next_poll(before.feed, pause, failures, now, not_before, longest)
     state = replace(before, next_due=due, failures=failures)
     if failure.pausing_host and failure.pause:
         until = now + min(failure.pause, LONGEST_HOST_PAUSE)

@@ -138,11 +138,15 @@ def paused_hosts(connection: Connection, now: datetime) -> dict[str, timedelta]:
     return {host: min(parse_timestamp(until) - now, LONGEST_HOST_PAUSE) for host, until in rows}
 
 
+def replaced(connection: Connection, feed: str, url: str) -> bool:
+    """Whether a feed's address in feeds.yaml was changed while an answer from this one was under way."""
+    return connection.scalar(select(_feed.c.url).where(_feed.c.id == feed)) not in (None, url)
+
+
 def keep_poll_state(connection: Connection, state: PollState, url: str) -> None:
     """Writes one feed's line of the poll cache. `url` is the address that feeds.yaml has, as far as the asker knows."""
-    now_there = connection.scalar(select(_feed.c.url).where(_feed.c.id == state.feed))
-    if now_there not in (None, url):
-        # It was changed while an answer from the old one was under way: the new one is to be asked at once.
+    if replaced(connection, state.feed, url):
+        # The new address is to be asked at once.
         return
     connection.execute(delete(_poll).where(_poll.c.feed == state.feed))
     connection.execute(insert(_poll), [_poll_row(state)])
@@ -244,21 +248,29 @@ def known_items(connection: Connection, feed: str, items: Sequence[Item]) -> lis
     for column, values in wanted:
         for chunk in _chunks(values):
             ids |= set(connection.scalars(select(_revision.c.item).where(_revision.c.feed == feed, column.in_(chunk))))
-    revisions, claims = defaultdict(list), defaultdict(set)
+    revisions: dict[str, list[Row[Any]]] = defaultdict(list)
     rows: list[Row[Any]] = []
     for chunk in _chunks(ids):
         rows += connection.execute(select(_item).where(_item.c.id.in_(chunk))).all()
         for revision in connection.execute(select(_revision).where(_revision.c.item.in_(chunk))):
             revisions[revision.item].append(revision)
-        standing = _match.c.item.in_(chunk) & _match.c.lapsed_at.is_(None) & _match.c.current
-        for match in connection.execute(select(_match.c.item, _match.c.claim).where(standing)):
-            claims[match.item].add(match.claim)
+    claims = standing_claims(connection, ids)
     # The oldest first: where two items share a link, it is the older one's.
     rows.sort(key=lambda row: row.position)
     return [_known_item(row, revisions[row.id], claims[row.id]) for row in rows]
 
 
-def _known_item(row: Row[Any], revisions: Sequence[Row[Any]], claims: Iterable[str]) -> KnownItem:
+def standing_claims(connection: Connection, items: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The claims that each of these items bears on now."""
+    claims: dict[str, set[str]] = {item: set() for item in items}
+    for chunk in _chunks(claims):
+        standing = _match.c.item.in_(chunk) & _match.c.lapsed_at.is_(None) & _match.c.current
+        for match in connection.execute(select(_match.c.item, _match.c.claim).where(standing)):
+            claims[match.item].add(match.claim)
+    return {item: frozenset(some) for item, some in claims.items()}
+
+
+def _known_item(row: Row[Any], revisions: Sequence[Row[Any]], claims: frozenset[str]) -> KnownItem:
     return KnownItem(
         id=row.id,
         version=row.version,
@@ -266,7 +278,7 @@ def _known_item(row: Row[Any], revisions: Sequence[Row[Any]], claims: Iterable[s
         links=frozenset(revision.link for revision in revisions if revision.link),
         titles=frozenset((revision.link, revision.title) for revision in revisions if revision.link and revision.title),
         fingerprints=frozenset(revision.fingerprint for revision in revisions),
-        claims=frozenset(claims),
+        claims=claims,
         already_there=row.already_there,
     )
 

@@ -14,8 +14,9 @@ from typing import TypeAlias
 LONGEST_RETRY_AFTER = timedelta(days=7)
 LONGEST_HOST_PAUSE = timedelta(days=1)
 """One feed's answer must not silence a host's other feeds for longer; the feed itself waits as long as it says."""
-PAUSED_BY_HOST = "paused by its host"
-"""Why a feed was not asked whose host wanted a pause when another of its feeds was."""
+HELD_BACK = "paused by its host"
+"""The reason where a host, which wants to be left alone, was not asked for a document."""
+TOO_MANY = "http 429"
 LONGEST_FRESH = timedelta(days=365)
 """RFC 9111 has no limit; what is longer can only mean "for ever"."""
 
@@ -68,7 +69,8 @@ class Failed:
 
     `pause` is how long the server wants to be left alone (429 or 503 with Retry-After), and `pausing_host` whose wish
     that is; `offline` says that no server was reached at all, so that the fault may be this machine's;
-    `document_sha256` is the hash of a document that came and can't be read.
+    `document_sha256` is the hash of a document that came and can't be read; `asked` is False where no request at all
+    was made.
     """
 
     reason: str
@@ -78,6 +80,12 @@ class Failed:
     offline: bool = False
     document_sha256: str | None = None
     pausing_host: str | None = None
+    asked: bool = True
+
+    @property
+    def of_pace_alone(self) -> bool:
+        """Whether it says how often a host may be asked, and nothing of the feed."""
+        return self.pause is not None and self.reason in (HELD_BACK, TOO_MANY)
 
 
 Outcome: TypeAlias = Changed | Unchanged | Gone | Failed

@@ -105,8 +105,12 @@ def _turnover(rate: float, seen: Seen) -> timedelta:
 
 def spread(feed: str, pause: timedelta) -> timedelta:
     """A pause and up to a tenth, by the feed's name: so feeds drift apart and stay there."""
-    share = int.from_bytes(hashlib.sha256(feed.encode()).digest()[:4], "big") / 2**32
-    return pause * (1 + share * SPREAD)
+    return pause * (1 + share(feed) * SPREAD)
+
+
+def share(name: str) -> float:
+    """A part of one, which follows from a name: evenly spread over many of them."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
 
 
 def not_skipped(due: datetime, asks: Asks, latest: datetime) -> datetime:

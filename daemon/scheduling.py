@@ -13,7 +13,7 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -33,6 +33,7 @@ from daemon.parsing import Parser
 from daemon.preparing import Post, next_due_time, prepare_due
 from daemon.projections import record
 from daemon.reloading import SETTLING, FilesSeen, Stamp, Standing, stamp_of
+from daemon.rules import FeedRule
 from daemon.sdnotify import Watchdog, notify
 from daemon.service import Clock, Polled, SystemClock, Watch, beside_the_loop, due_feeds, poll, record_rules
 from daemon.settings import Settings
@@ -41,6 +42,8 @@ from daemon.telling import tell_operator
 logger = logging.getLogger(__name__)
 
 POLL_TICK = timedelta(seconds=5)
+ROUND = timedelta(seconds=60)
+"""In which a round of polls asks; what is left then is due beside what came due meanwhile, and comes first."""
 MAIL_TICK_AT_LEAST = timedelta(seconds=1)
 MAIL_TICK_AT_MOST = timedelta(seconds=60)
 RULES_TICK = timedelta(seconds=5)
@@ -89,6 +92,7 @@ class Daemon:
     clock: Clock = field(default_factory=SystemClock)
     notices_pause: timedelta = NOTICES_TICK
     rules_pause: timedelta = RULES_TICK
+    round: timedelta = ROUND
     settling: timedelta = SETTLING
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _reason: str = ""
@@ -101,6 +105,7 @@ class Daemon:
     _at_once: Callable[[str], None] = lambda _tick: None
     _round_of: Watch | None = None
     _polled_once: bool = False
+    _not_yet_polled: set[str] | None = None
     _about_rules: Look = field(default_factory=Look)
     _about_work: Look = field(default_factory=Look)
     _parser: Parser = field(default_factory=Parser)
@@ -186,12 +191,24 @@ class Daemon:
             try:
                 async with fetcher_of(self.settings) as fetcher:
                     at_once = self.settings.polling.at_once
-                    polled = await poll(watch, fetcher, self._parser, feeds, at_once=at_once, told=self._told_of)
+                    polled = await poll(
+                        watch,
+                        fetcher,
+                        self._parser,
+                        feeds,
+                        at_once=at_once,
+                        begin_within_seconds=self.round.total_seconds(),
+                        told=self._told_of,
+                    )
+            except BaseException:
+                self._polled_once = True
+                raise
             finally:
                 self._round_of = None
-                self._polled_once = True
             self.after_round(polled)
-        self._polled_once = True
+            self._look_whether_polled_once(feeds, polled)
+        else:
+            self._polled_once = True
         # Only here and with each feed: a loop that hangs, a round without end and a tick that always fails starve it.
         self._progressed()
         if watch is not self.watch:
@@ -200,12 +217,19 @@ class Daemon:
             return timedelta(0)
         return min(POLL_TICK, self._watchdog.longest_pause)
 
+    def _look_whether_polled_once(self, due: Sequence[FeedRule], polled: Sequence[Polled]) -> None:
+        """Whether all that was due in the first round was asked, in however many rounds that took."""
+        still_due = {feed.id for feed in due}
+        left = still_due if self._not_yet_polled is None else self._not_yet_polled & still_due
+        self._not_yet_polled = left - {one.feed for one in polled}
+        self._polled_once = self._polled_once or not self._not_yet_polled
+
     def _progressed(self) -> None:
         self._watchdog.progressed()
         self.progressed()
 
     def _told_of(self, polled: Polled) -> None:
-        # A round of slow feeds takes as long as it takes; each of them ends within its time.
+        # Each of the feeds ends within its time, and so does a round.
         self._progressed()
         self.told(polled)
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import Literal, ParamSpec, TypeAlias, TypeVar
 
 from daemon import knowledge, queries
@@ -100,11 +101,14 @@ async def poll(
     feeds: Iterable[FeedRule],
     *,
     at_once: int = 20,
+    begin_within_seconds: float = inf,
     told: Callable[[Polled], None] = lambda _polled: None,
 ) -> list[Polled]:
     """Polls these feeds: fetches and reads them many at once, takes in what they brought one after another.
 
-    `told` hears of each feed as soon as what it brought is committed, with its events; the list has the counts alone.
+    What has not begun after `begin_within_seconds` is left, and stays due: many feeds of a host that hangs would make a
+    round of hours. `told` hears of each feed as soon as what it brought is committed, with its events; the list has the
+    counts alone.
     """
     results: list[Polled] = []
     with watch.log.reading() as connection:
@@ -112,10 +116,12 @@ async def poll(
     waiting = _ByHost(feeds)
     asking: dict[_Step, FeedRule] = {}
     reading: dict[_Step, FeedRule] = {}
+    clock = asyncio.get_running_loop().time
+    last_begin = clock() + begin_within_seconds
     try:
         while True:
             # Topped up: gathering thousands of requests at once never ends.
-            while len(asking) + len(reading) < at_once and (feed := waiting.next()):
+            while len(asking) + len(reading) < at_once and clock() < last_begin and (feed := waiting.next()):
                 asking[asyncio.create_task(_ask(watch, fetcher, feed))] = feed
             if not asking and not reading:
                 return results

@@ -23,6 +23,7 @@ from daemon import knowledge
 from daemon.eventlog import EventLog
 from daemon.fetching import open_fetcher
 from daemon.guard import GuardedTransport
+from daemon.outcomes import Failed
 from daemon.parsing import Limits, open_parser
 from daemon.rules import FeedRule, Rules
 from daemon.service import Watch, due_feeds, poll, record_rules
@@ -279,6 +280,8 @@ class Played:
     watch: Watch
     jumps: Sequence[Jump]
     feeds: tuple[FeedRule, ...] = field(default_factory=tuple)
+    held_back: int = 0
+    """How many polls put no question, because of a host's pause."""
 
 
 async def play(
@@ -314,9 +317,11 @@ async def play(
             open_parser(PATIENT) as parser,
         ):
             record_rules(watch)
+            held_back = 0
             while world.true < until:
                 if due := due_feeds(watch):
-                    await poll(watch, fetcher, parser, due)
+                    polled = [one.outcome for one in await poll(watch, fetcher, parser, due)]
+                    held_back += sum(isinstance(one, Failed) and not one.asked for one in polled)
                 following = _next_moment(watch, world)
                 if starts and starts[0] <= following:
                     world.true = max(world.true, starts.pop(0))
@@ -328,7 +333,7 @@ async def play(
                     world.ahead += timedelta(0) if jump.asleep else jump.by
                 else:
                     world.true = following
-    return Played(server, watch, jumps, rule_set.feeds)
+    return Played(server, watch, jumps, rule_set.feeds, held_back)
 
 
 def _rule(server: PlayingServer, history: History, pauses: tuple[timedelta, timedelta]) -> FeedRule:

@@ -753,6 +753,25 @@ def pause_after(failures: int, interval: timedelta = QUARTER, feed: str = "gazet
     return decisions.next_poll(feed, interval, failures, NOW, **options) - NOW
 
 
+def test_a_feed_that_was_not_asked_comes_after_the_pause_and_the_longest_unread_first() -> None:
+    quarter, pause = QUARTER, timedelta(hours=1)
+    read = [None, *(NOW - timedelta(minutes=minutes) for minutes in (300, 75, 30, 0))]
+    moments = [decisions.next_turn(quarter, pause, NOW, at, NOW) for at in read]
+    assert moments[0] == NOW + pause
+    assert sorted(set(moments)) == moments
+    assert moments[-1] == NOW + pause + decisions.LAST_IN_TURN
+    assert decisions.next_turn(quarter, pause, NOW + 2 * pause, NOW, NOW) == NOW + 2 * pause
+
+
+def test_a_question_too_many_is_put_again_when_the_host_and_its_own_pace_allow_it() -> None:
+    quarter = QUARTER
+    assert decisions.after_too_many("a", quarter, timedelta(days=1), NOW) == NOW + timedelta(days=1)
+    pauses = {decisions.after_too_many(f"feed {at}", quarter, timedelta(minutes=1), NOW) - NOW for at in range(50)}
+    assert len(pauses) == 50
+    assert min(pauses) >= quarter
+    assert max(pauses) <= 1.5 * quarter
+
+
 @pytest.mark.parametrize("failures", [0, 1, 3, 20, 10_000])
 @pytest.mark.parametrize("feed", ["gazette", "herald", "вісник"])
 def test_a_feed_is_asked_up_to_a_tenth_later_than_its_pause(failures: int, feed: str) -> None:

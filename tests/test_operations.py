@@ -18,7 +18,7 @@ from daemon.eventlog import EventLog
 from daemon.events import NewEvent, WatchStopped
 from daemon.migrations import bring_up
 from daemon.notices import TroubleKind
-from daemon.outcomes import PAUSED_BY_HOST
+from daemon.outcomes import HELD_BACK
 from daemon.projections import record
 from daemon.service import Watch, record_rules
 from tests.cluster import programs
@@ -55,7 +55,7 @@ def test_every_state_of_a_feed_is_explained(state: str) -> None:
 
 def test_every_reason_of_a_failure_is_explained() -> None:
     reasons = string_arguments("fetching", "Failed", 0) | string_arguments("service", "Failed", 0)
-    reasons.add(PAUSED_BY_HOST)
+    reasons.add(HELD_BACK)
     assert {"tls", "too large"} <= reasons
     assert not [reason for reason in sorted(reasons) if f"*{reason}*" not in TEXT]
 

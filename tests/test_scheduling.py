@@ -26,7 +26,7 @@ from daemon.events import Recorded
 from daemon.mailing import Accepted, Deferred
 from daemon.scheduling import Daemon
 from daemon.sdnotify import notify
-from daemon.service import Clock, Watch
+from daemon.service import Clock, Polled, Watch
 from tests.support import Answer, WebServer, item, rss
 
 CONFIG = """
@@ -549,3 +549,42 @@ def test_the_command_stops_cleanly_on_a_signal(
         log.close()
     assert last.event.kind == "watch_stopped"
     assert last.event.reason == number.name
+
+
+SLOW_FEEDS = """
+feeds:
+  quick: {quick}
+{slow}
+claims:
+  prisoner-exchange: {{terms: "prisoner exchange"}}
+digests:
+  daily: {{at: "07:30", timezone: UTC}}
+polling: {{allow_private: [127.0.0.1, localhost]}}
+"""
+
+
+def test_a_slow_host_holds_up_the_feeds_of_another_for_no_longer_than_a_round(tmp_path: Path, web: WebServer) -> None:
+    quick = web.serve("/quick", NEWS).replace("127.0.0.1", "localhost")
+    urls = {f"slow{at}": web.serve(f"/slow{at}", Answer(NEWS, delay_seconds=0.5)) for at in range(3)}
+    slow = "\n".join(f"  {id}: {url}" for id, url in urls.items())
+    config = write_config(tmp_path, SLOW_FEEDS.format(quick=quick, slow=slow))
+    rounds: list[set[str]] = []
+    with writing(config, tmp_path / "state", "run") as installation:
+        clock = MovableClock()
+
+        def after_round(results: list[Polled]) -> None:
+            rounds.append({one.feed for one in results})
+            if len(rounds) == 2:
+                daemon.stop("seen enough")
+            # All are due again.
+            clock.by += timedelta(hours=2)
+
+        daemon = daemon_of(installation, clock, after_round=after_round)
+        daemon.round = timedelta(seconds=0.3)
+        run_until_stopped(daemon)
+    first, second = rounds
+    assert len(first) == 2
+    assert first & second == {"quick"}
+    assert len(second) == 2
+    # One was not asked yet: what failed before this start may be well by now.
+    assert not daemon._polled_once

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,7 @@ def test_a_site_that_asks_for_a_pause_gets_it(watch: Watch, web: WebServer) -> N
 
 
 BUSY = Answer(status=429, headers={"Retry-After": "7200"})
+BRIEF = Answer(status=429, headers={"Retry-After": "60"})
 
 
 def test_a_host_that_asked_for_a_pause_is_left_alone_by_all_its_feeds_until_it_is_over(
@@ -272,9 +274,9 @@ def test_a_host_that_asked_for_a_pause_is_left_alone_by_all_its_feeds_until_it_i
     by_feed = {one.feed: one for one in polled(watch)}
     paused = by_feed["feed-1"].outcome
     assert isinstance(paused, Failed)
-    assert paused.reason == "paused by its host"
+    assert (paused.reason, by_feed["feed-1"].recorded) == ("paused by its host", [])
     assert due_of(by_feed["feed-1"]) >= NOW + timedelta(seconds=7190)
-    assert health_of(watch, "feed-1").state == "failing"
+    assert (health_of(watch, "feed-1").state, state_of(watch, "feed-1").failures) == ("new", 0)
     assert isinstance(by_feed["feed-2"].outcome, Changed)
     assert [asked.path for asked in web.asked if asked.path != "/elsewhere"] == ["/busy"]
     # Another process, half an hour later: whoever asks by hand is held back, too.
@@ -284,6 +286,66 @@ def test_a_host_that_asked_for_a_pause_is_left_alone_by_all_its_feeds_until_it_i
     assert set(due_ids(watch)) == {"feed-0", "feed-1", "feed-2"}
     assert {type(one.outcome) for one in polled(watch)} == {Changed, Unchanged}
     assert {health_of(watch, f"feed-{at}").state for at in range(3)} == {"ok"}
+
+
+def test_a_feed_that_is_asked_by_hand_in_its_host_s_pause_ends_no_pause(watch: Watch, web: WebServer) -> None:
+    watch = watching_url(watch, web.serve("/busy", BUSY, rss(PAUSE)))
+    until = due_of(polled(watch)[0])
+    move_on(watch, timedelta(minutes=30))
+    for _ in range(2):
+        (held_back,) = polled(watch)
+        assert isinstance(held_back.outcome, Failed)
+        assert not held_back.outcome.asked
+        assert until <= due_of(held_back) <= until + timedelta(minutes=1, seconds=1)
+    assert len(web.asked) == 1
+
+
+def test_a_host_that_answers_few_questions_an_hour_starves_none_of_its_feeds(tmp_path: Path) -> None:
+    """It answers so many in an hour, and then wants a pause."""
+    count, allowed, per, retry = 8, 4, timedelta(hours=1), timedelta(hours=1)
+    feeds = [feed(f"f{at}", f"https://host.example/{at}") for at in range(count)]
+    with watching(tmp_path, rules(*feeds)) as watch:
+        record_rules(watch)
+        end, until = NOW + timedelta(hours=18), NOW
+        answered: list[datetime] = []
+        read: dict[str, list[datetime]] = {one.id: [NOW] for one in feeds}
+        while (now := watch.clock.now()) < end:
+            for one in due_feeds(watch):
+                now = watch.clock.now()
+                if now < until:
+                    take_in(watch, one, Failed("paused by its host", "", "", until - now, asked=False))
+                    continue
+                answered = [at for at in answered if now - at < per]
+                if len(answered) < allowed:
+                    answered.append(now)
+                    read[one.id].append(now)
+                    take_in(watch, one, Unchanged(None, None))
+                else:
+                    until = now + retry
+                    take_in(watch, one, Failed("http 429", "", "", retry, pausing_host="host.example"))
+                move_on(watch, timedelta(seconds=1))
+            move_on(watch, timedelta(seconds=20))
+        longest = {
+            id: max(after - before for before, after in pairwise([*moments, end])) for id, moments in read.items()
+        }
+        # All of them in turn, with a pause after each few.
+        turn = (per + retry) * count / allowed + timedelta(minutes=17)
+        assert max(longest.values()) < turn, longest
+        assert {state_of(watch, one.id).failures for one in feeds} == {0}
+        told = [one.event.reason for one in events_of(watch, "feed/") if isinstance(one.event, FeedFailed)]
+        assert set(told) == {"http 429"}
+
+
+def test_a_feed_behind_a_redirect_to_a_host_in_a_pause_keeps_its_pace(watch: Watch, web: WebServer) -> None:
+    away = Answer(status=302, headers={"Location": web.url("/there")})
+    elsewhere = web.serve("/away", away).replace("127.0.0.1", "localhost")
+    watch = watching_url(watch, web.serve("/busy", BRIEF), elsewhere)
+    by_feed = {one.feed: one for one in [*polled(watch, watch.rules.feeds[0]), *polled(watch, watch.rules.feeds[1])]}
+    assert isinstance(outcome := by_feed["feed-1"].outcome, Failed)
+    assert (outcome.reason, outcome.asked) == ("paused by its host", True)
+    assert by_feed["feed-1"].recorded == []
+    assert due_of(by_feed["feed-1"]) >= NOW + timedelta(minutes=15)
+    assert {state_of(watch, id).failures for id in by_feed} == {0}
 
 
 def test_a_host_s_pause_is_as_long_as_it_was_after_the_clock_was_set_back(watch: Watch, web: WebServer) -> None:
@@ -304,6 +366,18 @@ def test_feeds_of_one_host_wait_in_nobody_s_way(watch: Watch, web: WebServer) ->
     heard: list[str] = []
     polled(watch, at_once=2, told=lambda one: heard.append(one.feed))
     assert set(heard[:4]) == {"feed-3", "feed-4", "feed-5", "feed-6"}
+
+
+def test_a_round_that_has_lasted_long_begins_no_more_questions_and_leaves_the_rest_due(
+    watch: Watch, web: WebServer
+) -> None:
+    slow = [web.serve(f"/slow{at}", Answer(status=503, delay_seconds=0.4)) for at in range(5)]
+    quick = web.serve("/quick", rss(PAUSE)).replace("127.0.0.1", "localhost")
+    watch = watching_url(watch, *slow, quick)
+    before = [one.feed for one in polled(watch, begin_within_seconds=0.6)]
+    assert before == ["feed-5", "feed-0", "feed-1"]
+    assert set(due_ids(watch)) == {"feed-2", "feed-3", "feed-4"}
+    assert len(web.asked) == 3
 
 
 LOGIN = b"<!doctype html><html><form><input name=p type='password'></form></html>"
@@ -512,12 +586,12 @@ def test_a_failure_on_the_way_takes_nothing_back_and_an_answer_from_the_old_addr
     assert polled_hourly(watch, 45) == []
 
 
-@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize("bad", [Answer(status=404), Answer(status=410), BRIEF], ids=["404", "410", "429"])
 def test_where_the_new_address_fails_on_and_on_the_old_one_is_asked_again(
-    watch: Watch, web: WebServer, status: int
+    watch: Watch, web: WebServer, bad: Answer
 ) -> None:
     good = Answer(rss(PAUSE), headers={"ETag": '"1"'})
-    web.serve("/new.xml", *[good] * 25, Answer(status=status))
+    web.serve("/new.xml", *[good] * 25, bad)
     watch = watching_url(watch, web.serve("/feed.xml", *[moved(web)] * 25, good))
     assert polled_hourly(watch, 28) == ["feed_moved", "feed_failed"]
     assert [one.path for one in web.asked[-3:]] == ["/new.xml"] * 3
@@ -530,6 +604,15 @@ def test_where_the_new_address_fails_on_and_on_the_old_one_is_asked_again(
         "ok",
     )
     assert health_of(watch).next_due is not None
+
+
+def test_a_new_address_that_comes_back_is_found_where_the_old_one_is_no_more(watch: Watch, web: WebServer) -> None:
+    good = rss(PAUSE)
+    new = web.serve("/new.xml", *[good] * 25, *[Answer(status=503)] * 3, good)
+    watch = watching_url(watch, web.serve("/feed.xml", *[moved(web)] * 25, Answer(status=404)))
+    events = polled_hourly(watch, 35)
+    assert (events[0], events[-1]) == ("feed_moved", "feed_recovered")
+    assert (health_of(watch).asked_url, health_of(watch).state) == (new, "ok")
 
 
 def test_an_old_address_that_still_sends_everybody_on_takes_no_move_back(watch: Watch, web: WebServer) -> None:
@@ -561,6 +644,26 @@ def test_an_answer_from_an_address_that_was_replaced_meanwhile_is_taken_in_and_p
     record_rules(later)
     assert take_in(begun, begun.rules.feeds[0], changed(PAUSE)).new_items == 1
     assert due_feeds(later) == list(later.rules.feeds)
+
+
+@pytest.mark.parametrize("outcome", [Gone("https://gazette.example/rss"), DOWN], ids=["gone", "failed"])
+def test_how_an_address_does_that_was_replaced_meanwhile_is_not_held_against_the_new_one(
+    begun: Watch, outcome: Gone | Failed
+) -> None:
+    later = Watch.over(begun.log, rules(feed(url="https://new.example/rss")), begun.clock)
+    record_rules(later)
+    assert take_in(begun, begun.rules.feeds[0], outcome).recorded == []
+    assert health_of(later, "gazette").state == "new"
+    record_rules(later)
+    assert due_feeds(later) == list(later.rules.feeds)
+
+
+def test_an_answer_from_an_address_that_was_replaced_ends_no_failure_of_the_new_one(begun: Watch) -> None:
+    later = Watch.over(begun.log, rules(feed(url="https://new.example/rss")), begun.clock)
+    record_rules(later)
+    take_in(later, later.rules.feeds[0], DOWN)
+    assert kinds(take_in(begun, begun.rules.feeds[0], changed(PAUSE)).recorded) == ["item_seen", "claim_matched"]
+    assert health_of(later, "gazette").state == "failing"
 
 
 # ── conditional requests ─────────────────────────────────────────────────────────────────────────────────────────

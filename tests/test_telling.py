@@ -25,7 +25,7 @@ from daemon.eventlog import EventLog, read
 from daemon.events import DigestPrepared, FeedRecovered, GapSuspected, NewEvent, NoticePrepared, NoticeSent, Recorded
 from daemon.mailing import Accepted, Deferred, Handover, Refused, SmtpCarrier
 from daemon.notices import Look, Operator, Trouble
-from daemon.outcomes import PAUSED_BY_HOST, Failed, Gone, Unchanged
+from daemon.outcomes import HELD_BACK, Failed, Gone, Unchanged
 from daemon.parsing import open_parser
 from daemon.preparing import Post, prepare_due, prepare_now, resend
 from daemon.projections import PROJECTIONS, record
@@ -244,7 +244,7 @@ def test_many_feeds_that_fail_at_once_are_one_trouble_and_no_flood(tmp_path: Pat
 
 
 def test_feeds_whose_host_wants_a_pause_do_not_make_the_watch_offline(tmp_path: Path) -> None:
-    paused = Failed(PAUSED_BY_HOST, "wire.example asked for a pause when another of its feeds was asked", "It is kept.")
+    paused = Failed(HELD_BACK, "wire.example asked for a pause when another of its feeds was asked", "It is kept.")
     with watching(tmp_path, rules(*(feed(f"feed-{number}") for number in range(5)))) as watch:
         record_rules(watch)
         first, *others = watch.rules.feeds
