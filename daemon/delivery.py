@@ -69,8 +69,14 @@ async def deliver(watch: Watch, post: Post, *, early: bool = False) -> list[Reco
 
 def _due(waiting: Sequence[Waiting], now: datetime) -> list[Waiting]:
     """Those whose time to try has come, and with them those whose time is near: one connection serves them all."""
-    due = [one for one in waiting if one.retry_at is None or one.retry_at <= now]
-    return [one for one in waiting if due and (one.retry_at is None or one.retry_at <= now + ALONG)]
+    if not any(_has_come(one.retry_at, now) for one in waiting):
+        return []
+    return [one for one in waiting if _has_come(one.retry_at, now) or _has_come(one.retry_at, now + ALONG)]
+
+
+def _has_come(retry_at: datetime | None, now: datetime) -> bool:
+    # What is further off than any pause was set by a clock that stood ahead.
+    return retry_at is None or not now < retry_at <= now + LONGEST_RETRY
 
 
 async def _deliver_one(watch: Watch, post: Post, one: Waiting) -> list[Recorded]:

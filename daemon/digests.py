@@ -28,8 +28,8 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}")
 def digest_id(name: str, recipient: str, due: datetime, *, resent: bool = False, before: int = 0) -> str:
     """`name/recipient/due`: what a digest for a recipient is called for ever.
 
-    `+again` marks one sent on request, `+2` one in place of another that was cancelled, or sent again in the same
-    second; `before` counts those.
+    `+again` marks one sent on request, `+2` one in place of another that was cancelled, sent again in the same second,
+    or made by a clock that stood ahead; `before` counts those.
     """
     again = ("+again" if resent else "") + (f"+{before + 1}" if before else "")
     return f"{name}/{recipient}/{as_utc(due).strftime('%Y-%m-%dT%H:%M:%SZ')}{again}"
