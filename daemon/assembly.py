@@ -17,7 +17,7 @@ from daemon.chain import verify_chain
 from daemon.comparison import first_difference
 from daemon.databases import Connection
 from daemon.duetimes import next_due, released
-from daemon.errors import ClaimwatchError, LogDamaged
+from daemon.errors import ClaimwatchError, ConfigError, LogDamaged, Problem
 from daemon.eventlog import EventLog, Head, copy_events, head_of, last_of_kind
 from daemon.events import WatchStarted, WatchStopped
 from daemon.fetching import Fetcher, open_fetcher
@@ -82,11 +82,12 @@ class Installation:
     def reloaded(self, before: Watch) -> tuple[Settings, Watch, Post]:
         """The same log under feeds.yaml as it is now, its terms compiled; those of `before` are taken over.
 
-        Raises ClaimwatchError where that can't be used.
+        Raises ConfigError where that can't be used, any other ClaimwatchError where the fault is not in the files.
         """
         fresh = Installation(load(self.settings.file, self.settings.state), self.log)
         if fresh.settings.database != self.settings.database:
-            raise ClaimwatchError("database: was changed", hint="Restart claimwatch to work on another log.")
+            hint = "Restart claimwatch to work on another log."
+            raise ConfigError([Problem(str(fresh.settings.file), 0, 0, "database: was changed", hint)])
         watch = Watch.over(self.log, fresh.settings.rules, before=before.matcher)
         _ = watch.matcher  # Compiled now, so that its faults are those of the reload.
         return fresh.settings, watch, fresh.post

@@ -25,7 +25,7 @@ from daemon.backfill import Backfill
 from daemon.backfill import waiting as backfill_waiting
 from daemon.console import counted
 from daemon.delivery import deliver
-from daemon.errors import ClaimwatchError
+from daemon.errors import ClaimwatchError, ConfigError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
 from daemon.moments import doubled
 from daemon.notices import Look, Trouble
@@ -67,8 +67,8 @@ Tick = Callable[[], Awaitable[timedelta]]
 class Daemon:
     """A watch that runs until it is told to stop.
 
-    `reload` is given the watch so far, reads feeds.yaml again and returns what to go on with; it raises ClaimwatchError
-    where it can't be used.
+    `reload` is given the watch so far, reads feeds.yaml again and returns what to go on with; it raises ConfigError
+    where it can't be used. Where it raises anything else, the edit is not to blame, and it is read again.
     `ready` is called once, when a signal would be heard.
     `after_round` hears of each round of polls that asked at least one feed.
     `progressed` hears each time that the polls got something done, or found that nothing was due.
@@ -264,10 +264,10 @@ class Daemon:
         """
         # Only what was read to its end was seen: a fault of ours must not lose an edit.
         self._files.read = None
-        refused: ClaimwatchError | None = None
+        refused: ConfigError | None = None
         try:
             settings, watch, post = await beside_the_loop(self.reload, self.watch)
-        except ClaimwatchError as error:
+        except ConfigError as error:
             refused = error
         if stamp_of(self.settings) != stamp:
             # Changed while it was read: that may have been a part of the one and a part of the other.
@@ -307,7 +307,7 @@ class Daemon:
                 self._at_once(tick)
         return self.rules_pause
 
-    def _rules_are_refused(self, error: ClaimwatchError) -> None:
+    def _rules_are_refused(self, error: ConfigError) -> None:
         """For the operator. It need not outlive this process: with these rules no other one would start."""
         standing = self._about_rules.troubles
         since = standing[0].since if standing else self.clock.now()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from daemon.assembly import Installation, verify, writing
+from daemon.errors import ClaimwatchError
 from daemon.eventlog import read
 from daemon.reloading import MOST_LOOKS_AT_MOVING_FILES, FilesSeen, Standing
 from daemon.scheduling import Daemon
@@ -363,11 +364,14 @@ def test_what_changes_while_it_is_read_is_read_again(tmp_path: Path, web: WebSer
     lived(tmp_path, web, story)
 
 
+@pytest.mark.parametrize(
+    "fault", [OSError("the disk has a moment"), ClaimwatchError("the dictionaries of word forms give no answer")]
+)
 def test_a_fault_while_an_edit_is_read_does_not_lose_it(
-    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture, fault: Exception
 ) -> None:
     async def story(desk: Desk) -> None:
-        reload, faults = desk.daemon.reload, [OSError("the disk has a moment")]
+        reload, faults = desk.daemon.reload, [fault]
 
         def faulty(watch: Any) -> Any:
             if faults:
@@ -380,6 +384,20 @@ def test_a_fault_while_an_edit_is_read_does_not_lose_it(
 
     lived(tmp_path, web, story)
     assert "action=tick_failed tick=rules" in caplog.text
+    assert "action=rules_refused" not in caplog.text
+
+
+def test_an_edit_that_names_another_log_is_refused(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(desk: Desk) -> None:
+        desk.config.write_text(desk.text("gazette", "herald") + "database: sqlite:///another.sqlite3\n")
+        await desk.until(lambda: desk.daemon._about_rules.troubles)
+        assert "database: was changed" in desk.daemon._about_rules.troubles[0].reason
+        assert desk.in_force == ["gazette", "globe"]
+
+    lived(tmp_path, web, story)
+    assert caplog.text.count("action=rules_refused") == 1
 
 
 def test_files_that_move_are_looked_at_until_they_stand_still() -> None:
