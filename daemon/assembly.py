@@ -29,6 +29,7 @@ from daemon.moments import timestamp, timestamp_or_none
 from daemon.preparing import Post
 from daemon.projections import rebuild
 from daemon.recipients import resting_recipients
+from daemon.reloading import Stamp, load_stamped
 from daemon.rules import DigestRule, recipient_id
 from daemon.service import Clock, SystemClock, Watch
 from daemon.settings import Polling, Settings, load
@@ -43,12 +44,14 @@ FEEDS_FILE_NOTE = "feeds-file.txt"
 class Installation:
     """One configuration with its log: what a command works on.
 
-    `rebuilt` is the number of events that an earlier release's tables were just made anew from.
+    `rebuilt` is the number of events that an earlier release's tables were just made anew from; `stamp` what feeds.yaml
+    and the files beside it looked like before they were read, None where nobody looked.
     """
 
     settings: Settings
     log: EventLog
     rebuilt: int | None = None
+    stamp: Stamp | None = None
 
     @cached_property
     def post(self) -> Post:
@@ -126,7 +129,7 @@ def writing(config: Path | None, state: Path | None, command: str) -> Iterator[I
 
     A log that an earlier release wrote is brought up to date first; that of a newer one is refused.
     """
-    settings = load(config, state)
+    settings, stamp = load_stamped(config, state)
     try:
         settings.state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -135,7 +138,7 @@ def writing(config: Path | None, state: Path | None, command: str) -> Iterator[I
         ) from error
     with writer_lock(settings.database, command) as keep, _opened(settings, keep) as installation:
         _claim_for_feeds_file(settings)
-        yield replace(installation, rebuilt=bring_up(installation.log, SystemClock().now()))
+        yield replace(installation, rebuilt=bring_up(installation.log, SystemClock().now()), stamp=stamp)
 
 
 def _claim_for_feeds_file(settings: Settings) -> None:

@@ -54,6 +54,7 @@ def run(config: Config = None, state: State = None) -> None:
             installation.post,
             settings,
             installation.reloaded,
+            installation.stamp,
             ready=report.ready,
             told=told,
             before_round=report.begin,

@@ -6,12 +6,14 @@ read when it stood still for a while; what it looks like is all that is asked un
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from pathlib import Path
 from typing import TypeAlias
 
-from daemon.settings import Settings
+from daemon.settings import Settings, find_config, load
 
 SETTLING = timedelta(seconds=2)
 """How long feeds.yaml and what is beside it must stand still before an edit is read."""
@@ -55,18 +57,30 @@ class FilesSeen:
         return self.moving > 0 and self.moving % MOST_LOOKS_AT_MOVING_FILES == 0
 
 
+def load_stamped(config: Path | None, state: Path | None) -> tuple[Settings, Stamp]:
+    """The settings, and what their files looked like before they were read: what is saved later is an edit.
+
+    Which files hold secrets is known only then; those are looked at when they were just read.
+    """
+    before = _stamps(_files_of(find_config(config)))
+    settings = load(config, state)
+    return settings, before + _stamps(settings.secret_files)
+
+
 def stamp_of(settings: Settings) -> Stamp:
     """What changes when feeds.yaml, a seed or a secret beside it is edited, replaced, added or taken away.
 
     Links are followed: the file behind one is what counts, and a link that leads elsewhere leads to another file.
     """
-    beside = settings.file.parent
-    paths = [
-        settings.file,
-        *sorted(beside.glob("seeds/*.y*ml")),
-        *sorted(beside.glob("alerts/*")),
-        *settings.secret_files,
-    ]
+    return _stamps((*_files_of(settings.file), *settings.secret_files))
+
+
+def _files_of(config: Path) -> list[Path]:
+    beside = config.parent
+    return [config, *sorted(beside.glob("seeds/*.y*ml")), *sorted(beside.glob("alerts/*"))]
+
+
+def _stamps(paths: Iterable[Path]) -> Stamp:
     stamps = []
     for path in paths:
         try:

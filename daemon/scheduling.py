@@ -69,6 +69,7 @@ class Daemon:
 
     `reload` is given the watch so far, reads feeds.yaml again and returns what to go on with; it raises ConfigError
     where it can't be used. Where it raises anything else, the edit is not to blame, and it is read again.
+    `stamp` is what the files that `settings` come from looked like before they were read; None: they are read again.
     `ready` is called once, when a signal would be heard.
     `after_round` hears of each round of polls that asked at least one feed.
     `progressed` hears each time that the polls got something done, or found that nothing was due.
@@ -79,6 +80,7 @@ class Daemon:
     post: Post
     settings: Settings
     reload: Callable[[Watch], tuple[Settings, Watch, Post]]
+    stamp: Stamp | None = None
     ready: Callable[[], None] = lambda: None
     told: Callable[[Polled], None] = lambda _polled: None
     before_round: Callable[[int], None] = lambda _count: None
@@ -151,8 +153,8 @@ class Daemon:
         self._record(WatchStarted(__version__, last_awake))
         record_rules(self.watch)
         self._backfill = backfill_waiting(self.watch)
-        stamp = stamp_of(self.settings)
-        self._files = FilesSeen(stamp, stamp)
+        # Not what they look like now: a start may take minutes, and an edit may have been saved in them.
+        self._files = FilesSeen(self.stamp, self.stamp)
         self._rules_are_sound()
 
     def _record(self, event: WatchStarted | WatchStopped) -> None:

@@ -73,7 +73,14 @@ class Desk:
 Story = Callable[[Desk], Awaitable[None]]
 
 
-def lived(tmp_path: Path, web: WebServer, story: Story, clock: Clock | None = None, config: Path | None = None) -> None:
+def lived(
+    tmp_path: Path,
+    web: WebServer,
+    story: Story,
+    clock: Clock | None = None,
+    config: Path | None = None,
+    before_it_runs: Callable[[Desk], None] = lambda _desk: None,
+) -> None:
     """Runs a watch on two feeds, after whose first round the story begins."""
     config = config or tmp_path / "feeds.yaml"
     for feed in ("gazette", "globe", "herald"):
@@ -83,6 +90,7 @@ def lived(tmp_path: Path, web: WebServer, story: Story, clock: Clock | None = No
         daemon = daemon_of(installation, clock or MovableClock())
         daemon.rules_pause, daemon.settling = LOOK, SETTLING
         desk = Desk(daemon, installation, web, config)
+        before_it_runs(desk)
         running = asyncio.create_task(daemon.run())
         try:
             await desk.until(lambda: daemon._polled_once)
@@ -112,6 +120,30 @@ def move_away_and_write_anew(path: Path, text: str) -> None:
 
 def write_in_place(path: Path, text: str) -> None:
     path.write_text(text)
+
+
+def test_an_edit_that_is_saved_while_the_watch_starts_is_taken_up(tmp_path: Path, web: WebServer) -> None:
+    def edit(desk: Desk) -> None:
+        desk.config.write_text(desk.text("gazette", "herald"))
+
+    async def story(desk: Desk) -> None:
+        await desk.until(lambda: desk.asked("herald"))
+        assert desk.recorded == [["gazette", "globe"], ["gazette", "herald"]]
+
+    lived(tmp_path, web, story, before_it_runs=edit)
+
+
+def test_without_an_edit_nothing_is_read_again_after_the_start(tmp_path: Path, web: WebServer) -> None:
+    loads: list[object] = []
+
+    def count(desk: Desk) -> None:
+        desk.daemon.reload = lambda watch: loads.append(watch)  # type: ignore[return-value,assignment]
+
+    async def story(desk: Desk) -> None:
+        await desk.settle()
+        assert loads == []
+
+    lived(tmp_path, web, story, before_it_runs=count)
 
 
 @pytest.mark.parametrize("save", [rename_over, move_away_and_write_anew, write_in_place])

@@ -78,7 +78,8 @@ def daemon_of(installation: Installation, clock: Clock, **callbacks: Callable[..
         settings, fresh, post = installation.reloaded(before)
         return settings, replace(fresh, clock=clock), post
 
-    daemon = Daemon(watch, installation.post, installation.settings, reload, clock=clock, **callbacks)  # type: ignore[arg-type]
+    parts = (watch, installation.post, installation.settings, reload, installation.stamp)
+    daemon = Daemon(*parts, clock=clock, **callbacks)  # type: ignore[arg-type]
     daemon.settling = timedelta(seconds=0.05)
     return daemon
 
