@@ -18,6 +18,9 @@ from daemon.settings import Settings, find_config, load
 SETTLING = timedelta(seconds=2)
 """How long feeds.yaml and what is beside it must stand still before an edit is read."""
 MOST_LOOKS_AT_MOVING_FILES = 30
+LOOKS_AT_REFUSED_FILES = 12
+"""After so many an edit that was refused is read again, though the files look the same: what it lacked may be a file
+that only it names, such as a secret, and nobody looks at that one."""
 
 Stamp: TypeAlias = tuple[tuple[str | int, ...], ...]
 """What files look like from outside."""
@@ -29,22 +32,28 @@ class Standing(Enum):
     READ = "read already"
     MOVING = "changed since the last look"
     EDITED = "edited, and still"
+    REFUSED = "refused a while ago, and the same since"
 
 
 @dataclass
 class FilesSeen:
-    """What was read last, and how the files looked since. `read` None: whatever they look like, they are to be read."""
+    """What was read last, and how the files looked since. `read` None: whatever they look like, they are to be read;
+    `refused`: what was read can't be used."""
 
     read: Stamp | None = None
     last_look: Stamp | None = None
+    refused: bool = False
     moving: int = 0
+    at_refused: int = 0
 
     def look(self, now: Stamp) -> Standing:
         """What these files are by now; a second look at what moves decides."""
         before, self.last_look = self.last_look, now
         if now == self.read:
             self.moving = 0
-            return Standing.READ
+            self.at_refused = self.at_refused + 1 if self.refused else 0
+            again = self.refused and self.at_refused % LOOKS_AT_REFUSED_FILES == 0
+            return Standing.REFUSED if again else Standing.READ
         if now != before:
             self.moving += 1
             return Standing.MOVING

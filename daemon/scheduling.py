@@ -235,8 +235,8 @@ class Daemon:
     async def _rules_tick(self) -> timedelta:
         stamp = stamp_of(self.settings)
         standing = self._files.look(stamp)
-        if standing is Standing.EDITED:
-            return await self._reload(stamp)
+        if standing in (Standing.EDITED, Standing.REFUSED):
+            return await self._reload(stamp, again=standing is Standing.REFUSED)
         if self._files.never_still:
             logger.warning("action=rules_unsettled; feeds.yaml, or a file beside it, changes all the time")
         return self.settling if standing is Standing.MOVING else self.rules_pause
@@ -259,10 +259,11 @@ class Daemon:
             logger.info("action=backfill done=%d items=%d", progress.done, progress.items)
         return BACKFILL_BREATH
 
-    async def _reload(self, stamp: Stamp) -> timedelta:
+    async def _reload(self, stamp: Stamp, *, again: bool) -> timedelta:
         """Takes up an edited feeds.yaml whole, or keeps the rules in force and says what is wrong with the new ones.
 
-        `stamp` is what the files looked like before. Says how long the next look at them can wait.
+        `stamp` is what the files looked like before; `again`: so they did when they were refused, which is told only
+        where it is for another reason now. Says how long the next look at them can wait.
         """
         # Only what was read to its end was seen: a fault of ours must not lose an edit.
         self._files.read = None
@@ -274,10 +275,10 @@ class Daemon:
         if stamp_of(self.settings) != stamp:
             # Changed while it was read: that may have been a part of the one and a part of the other.
             return self.settling
-        self._files.read = stamp
+        self._files.read, self._files.refused = stamp, refused is not None
         if refused:
-            logger.error("action=rules_refused; the old ones stay in force:\n%s", refused)
-            self._rules_are_refused(refused)
+            if self._rules_are_refused(refused) or not again:
+                logger.error("action=rules_refused; the old ones stay in force:\n%s", refused)
             notify(f"{self._status_line()}; feeds.yaml was refused, the rules before it stay in force")
             return self.rules_pause
         try:
@@ -309,12 +310,17 @@ class Daemon:
                 self._at_once(tick)
         return self.rules_pause
 
-    def _rules_are_refused(self, error: ConfigError) -> None:
-        """For the operator. It need not outlive this process: with these rules no other one would start."""
+    def _rules_are_refused(self, error: ConfigError) -> bool:
+        """For the operator. It need not outlive this process: with these rules no other one would start.
+
+        Whether the reason is another than before.
+        """
         standing = self._about_rules.troubles
         since = standing[0].since if standing else self.clock.now()
         reason = " ".join(error.message.split())[:MOST_REASON_CHARACTERS]
-        self._about_rules = Look((Trouble("rules refused", "", since, reason, error.hint),))
+        trouble = Trouble("rules refused", "", since, reason, error.hint)
+        self._about_rules = Look((trouble,))
+        return standing != (trouble,)
 
     def _rules_are_sound(self) -> None:
         if self._about_rules.troubles or not self._about_rules.over:

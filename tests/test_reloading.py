@@ -16,7 +16,7 @@ import pytest
 from daemon.assembly import Installation, verify, writing
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import read
-from daemon.reloading import MOST_LOOKS_AT_MOVING_FILES, FilesSeen, Standing
+from daemon.reloading import LOOKS_AT_REFUSED_FILES, MOST_LOOKS_AT_MOVING_FILES, FilesSeen, Standing
 from daemon.scheduling import Daemon
 from daemon.service import Clock
 from tests.support import Answer, WebServer, item, rss
@@ -227,6 +227,54 @@ def test_a_link_that_a_deploy_tool_switches_is_followed(
 
     lived(tmp_path, web, story, config=link / "feeds.yaml" if of == "folder" else link)
     assert "action=rules_refused" not in caplog.text
+
+
+def test_a_secret_that_comes_after_the_edit_that_names_it_is_noticed(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(desk: Desk) -> None:
+        loads: list[object] = []
+        reload = desk.daemon.reload
+
+        def counted(watch: Any) -> Any:
+            loads.append(watch)
+            return reload(watch)
+
+        desk.daemon.reload = counted
+        herald = f"herald: {{url: {web.url('/herald')}, auth_file: herald-login}}"
+        desk.config.write_text(desk.text("gazette").replace("feeds:", f"feeds:\n  {herald}"))
+        await desk.until(lambda: len(loads) > 2)
+        assert desk.in_force == ["gazette", "globe"]
+        # It was told once, though it was read time and again.
+        assert caplog.text.count("action=rules_refused") == 1
+        secret = tmp_path / "herald-login"
+        secret.write_text("no colon in it")
+        await desk.until(lambda: caplog.text.count("action=rules_refused") == 2)
+        assert (
+            "user:password" in desk.daemon._about_rules.troubles[0].hint + desk.daemon._about_rules.troubles[0].reason
+        )
+        secret.write_text("me:secret")
+        secret.chmod(0o600)
+        await desk.until(lambda: desk.asked("herald"))
+        assert not desk.daemon._about_rules.troubles
+        # Once more, because the secret is looked at from now on.
+        await desk.settle()
+        in_all = len(loads)
+        await desk.settle()
+        assert len(loads) == in_all, "what is in force is not read again"
+
+    lived(tmp_path, web, story)
+
+
+def test_an_edit_that_is_refused_for_the_same_reason_as_the_one_before_is_told_as_well(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(desk: Desk) -> None:
+        for times in (1, 2):
+            desk.config.write_text("feeds: [this is no feed]\n" + times * "# tried\n")
+            await desk.until(lambda times=times: caplog.text.count("action=rules_refused") == times)  # type: ignore[misc]
+
+    lived(tmp_path, web, story)
 
 
 def test_a_file_that_is_gone_for_a_moment_is_waited_for(
@@ -446,6 +494,18 @@ def test_files_that_move_are_looked_at_until_they_stand_still() -> None:
     ]
     files.read = a
     assert [files.look(one) for one in (c, a)] == [Standing.MOVING, Standing.READ]
+
+
+def test_files_that_were_refused_are_read_again_now_and_then() -> None:
+    a = (("a", 1),)
+    files = FilesSeen(a, a, refused=True)
+    looks = [files.look(a) for _ in range(2 * LOOKS_AT_REFUSED_FILES)]
+    assert [at + 1 for at, one in enumerate(looks) if one is Standing.REFUSED] == [
+        LOOKS_AT_REFUSED_FILES,
+        2 * LOOKS_AT_REFUSED_FILES,
+    ]
+    files.refused = False
+    assert {files.look(a) for _ in looks} == {Standing.READ}
 
 
 def test_somebody_hears_of_files_that_never_stand_still() -> None:
