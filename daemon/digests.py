@@ -42,7 +42,10 @@ def message_id(digest: str, head: str, domain: str) -> str:
 
 @dataclass(frozen=True)
 class MatchToTell:
-    """A match with the text it was made on, as the log holds them. `link` may be relative to the feed."""
+    """A match with the text it was made on, as the log holds them.
+
+    `link` may be relative to the feed, which is asked at `asked_url` by now; empty: where feeds.yaml says.
+    """
 
     position: int
     claim: str
@@ -60,6 +63,7 @@ class MatchToTell:
     retroactive: bool = False
     current: bool = True
     lang: str | None = None
+    asked_url: str = ""
 
     @property
     def when(self) -> datetime:
@@ -233,7 +237,7 @@ def _edits(revisions: Sequence[Revision], desk: _Desk) -> Iterator[EditView]:
 
 def _item_view(match: MatchToTell, desk: _Desk) -> ItemView:
     feed = desk.feeds.get(match.feed)
-    link = safe_link(match.link, feed.url if feed else "")
+    link = safe_link(match.link, match.asked_url or (feed.url if feed else ""))
     host = host_of(link)
     source = (feed.title if feed else "") or match.feed
     title = "(text taken out of the log)" if match.redacted else match.title or "(no title)"

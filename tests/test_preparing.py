@@ -28,12 +28,26 @@ from daemon.eventlog import read
 from daemon.events import DeliveryAccepted, DeliveryCancelled, DeliveryRefused, DigestPrepared, Recorded
 from daemon.mailing import Accepted, Deferred, Handover, Refused
 from daemon.mailprojections import REFUSALS_BEFORE_REST
-from daemon.outcomes import Changed
+from daemon.outcomes import Answered, Changed
 from daemon.preparing import Post, next_due_time, prepare_due, prepare_now, preview, resend
 from daemon.recipients import resting_recipients
 from daemon.rules import ClaimRule, DigestRule, recipient_id
 from daemon.service import Watch, record_rules
-from tests.support import ADDRESS, NOW, RECIPIENT, claim, digest, item, move_on, post, rss, rules, take_in, watching
+from tests.support import (
+    ADDRESS,
+    NOW,
+    RECIPIENT,
+    claim,
+    digest,
+    feed,
+    item,
+    move_on,
+    post,
+    rss,
+    rules,
+    take_in,
+    watching,
+)
 from tests.test_delivery import (
     BOTH,
     DAY,
@@ -73,6 +87,23 @@ def alerted(tmp_path: Path) -> Iterator[Watch]:
     with watching(tmp_path, rules(alerts(), digest())) as watch:
         record_rules(watch)
         yield watch
+
+
+# ── a feed that moved ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_relative_link_leads_to_where_its_feed_moved(tmp_path: Path) -> None:
+    old, new = "https://old.example/feed.xml", "https://new.example/feed.xml"
+    with watching(tmp_path, rules(feed(url=old), claim(), digest())) as watch:
+        record_rules(watch)
+        for poll, title in enumerate(("Rain", "Snow", "Hail", "Energy strike pause")):
+            document = rss(item(title, guid=title, link="/news/1", published=watch.clock.now()))
+            answered = Answered(new, new if poll < 3 else None)
+            take_in(watch, watch.rules.feeds[0], Changed(document, str(poll) * 64, None, None, None, answered))
+            move_on(watch, 13 * HOUR)
+        (prepared,) = prepare_due(watch, post(tmp_path))
+    assert "https://new.example/news/1" in text_of(prepared)
+    assert "old.example/news" not in text_of(prepared)
 
 
 # ── a clock that stood ahead ─────────────────────────────────────────────────────────────────────────────────────
