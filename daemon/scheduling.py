@@ -100,6 +100,7 @@ class Daemon:
     _backfill: Backfill | None = None
     _backfill_told: float = 0
     _mail_changed: bool = False
+    _mail_mended: datetime | None = None
     _at_once: Callable[[str], None] = lambda _tick: None
     _round_of: Watch | None = None
     _polled_once: bool = False
@@ -219,8 +220,10 @@ class Daemon:
             await beside_the_loop(prepare_due, self.watch, self.post)
         finally:
             # A digest that can't be prepared holds up no message that already is.
-            mended, self._mail_changed = self._mail_changed, False
-            outcomes = await deliver(self.watch, self.post, early=mended)
+            if self._mail_changed:
+                # Only here: whatever was still under way by the settings before was put off by now.
+                self._mail_changed, self._mail_mended = False, self.clock.now()
+            outcomes = await deliver(self.watch, self.post, mended=self._mail_mended)
             if outcomes:
                 self.after_mail(outcomes)
         due = await beside_the_loop(next_due_time, self.watch)
