@@ -17,7 +17,7 @@ from daemon.chain import verify_chain
 from daemon.comparison import first_difference
 from daemon.databases import Connection
 from daemon.duetimes import next_due, released
-from daemon.errors import ClaimwatchError, LogDamaged
+from daemon.errors import ClaimwatchError, ConfigError, LogDamaged, Problem
 from daemon.eventlog import EventLog, Head, copy_events, head_of, last_of_kind
 from daemon.events import WatchStarted, WatchStopped
 from daemon.fetching import Fetcher, open_fetcher
@@ -29,6 +29,7 @@ from daemon.moments import timestamp, timestamp_or_none
 from daemon.preparing import Post
 from daemon.projections import rebuild
 from daemon.recipients import resting_recipients
+from daemon.reloading import Stamp, load_stamped
 from daemon.rules import DigestRule, recipient_id
 from daemon.service import Clock, SystemClock, Watch
 from daemon.settings import Polling, Settings, load
@@ -43,12 +44,14 @@ FEEDS_FILE_NOTE = "feeds-file.txt"
 class Installation:
     """One configuration with its log: what a command works on.
 
-    `rebuilt` is the number of events that an earlier release's tables were just made anew from.
+    `rebuilt` is the number of events that an earlier release's tables were just made anew from; `stamp` what feeds.yaml
+    and the files beside it looked like before they were read, None where nobody looked.
     """
 
     settings: Settings
     log: EventLog
     rebuilt: int | None = None
+    stamp: Stamp | None = None
 
     @cached_property
     def post(self) -> Post:
@@ -82,11 +85,12 @@ class Installation:
     def reloaded(self, before: Watch) -> tuple[Settings, Watch, Post]:
         """The same log under feeds.yaml as it is now, its terms compiled; those of `before` are taken over.
 
-        Raises ClaimwatchError where that can't be used.
+        Raises ConfigError where that can't be used, any other ClaimwatchError where the fault is not in the files.
         """
         fresh = Installation(load(self.settings.file, self.settings.state), self.log)
         if fresh.settings.database != self.settings.database:
-            raise ClaimwatchError("database: was changed", hint="Restart claimwatch to work on another log.")
+            hint = "Restart claimwatch to work on another log."
+            raise ConfigError([Problem(str(fresh.settings.file), 0, 0, "database: was changed", hint)])
         watch = Watch.over(self.log, fresh.settings.rules, before=before.matcher)
         _ = watch.matcher  # Compiled now, so that its faults are those of the reload.
         return fresh.settings, watch, fresh.post
@@ -125,7 +129,7 @@ def writing(config: Path | None, state: Path | None, command: str) -> Iterator[I
 
     A log that an earlier release wrote is brought up to date first; that of a newer one is refused.
     """
-    settings = load(config, state)
+    settings, stamp = load_stamped(config, state)
     try:
         settings.state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -134,7 +138,7 @@ def writing(config: Path | None, state: Path | None, command: str) -> Iterator[I
         ) from error
     with writer_lock(settings.database, command) as keep, _opened(settings, keep) as installation:
         _claim_for_feeds_file(settings)
-        yield replace(installation, rebuilt=bring_up(installation.log, SystemClock().now()))
+        yield replace(installation, rebuilt=bring_up(installation.log, SystemClock().now()), stamp=stamp)
 
 
 def _claim_for_feeds_file(settings: Settings) -> None:

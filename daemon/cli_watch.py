@@ -58,6 +58,7 @@ def run(config: Config = None, state: State = None) -> None:
             installation.post,
             settings,
             installation.reloaded,
+            installation.stamp,
             ready=report.ready,
             told=told,
             before_round=report.begin,
@@ -164,8 +165,9 @@ def deliver(
 
 
 async def _deliver(installation: Installation, *, early: bool) -> list[Recorded]:
-    outcomes = await deliver_prepared(installation.watch, installation.post, early=early)
-    return outcomes + await tell_operator(installation.watch, installation.post)
+    watch, post = installation.watch, installation.post
+    outcomes = await deliver_prepared(watch, post, mended=watch.clock.now() if early else None)
+    return outcomes + await tell_operator(watch, post)
 
 
 def status(as_json: AsJson = False, config: Config = None, state: State = None) -> None:

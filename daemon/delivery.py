@@ -43,11 +43,11 @@ ALONG = timedelta(seconds=15)
 """How much before its time a delivery is tried when others are: a round defers its many one after the other."""
 
 
-async def deliver(watch: Watch, post: Post, *, early: bool = False) -> list[Recorded]:
+async def deliver(watch: Watch, post: Post, *, mended: datetime | None = None) -> list[Recorded]:
     """Hands over every prepared digest whose time to try has come; returns the outcomes.
 
-    `early`: also those that wait for a later try, because what was in their way may have been mended. Where one can't
-    be read or recorded, its error is raised once all others are handed over.
+    `mended`: also those that were put off until then, because what was in their way may have been mended just then.
+    Where one can't be read or recorded, its error is raised once all others are handed over.
     """
     now = watch.clock.now()
     outcomes = await beside_the_loop(cancel_outdated, watch)
@@ -55,7 +55,7 @@ async def deliver(watch: Watch, post: Post, *, early: bool = False) -> list[Reco
         waiting = [one for one in queries.waiting_deliveries(connection) if not rests(watch.rules, one)]
     failed: Exception | None = None
     async with one_round(post.carrier) as carrier:
-        for one in waiting if early else _due(waiting, now):
+        for one in _due(waiting, now, mended):
             try:
                 outcomes += await _deliver_one(watch, replace(post, carrier=carrier), one)
             except Exception as error:  # noqa: BLE001 - a damaged message, a log that is away: whatever it is
@@ -67,10 +67,24 @@ async def deliver(watch: Watch, post: Post, *, early: bool = False) -> list[Reco
     return outcomes
 
 
-def _due(waiting: Sequence[Waiting], now: datetime) -> list[Waiting]:
+def _due(waiting: Sequence[Waiting], now: datetime, mended: datetime | None) -> list[Waiting]:
     """Those whose time to try has come, and with them those whose time is near: one connection serves them all."""
-    due = [one for one in waiting if one.retry_at is None or one.retry_at <= now]
-    return [one for one in waiting if due and (one.retry_at is None or one.retry_at <= now + ALONG)]
+    come = [_has_come(one, now, mended) for one in waiting]
+    if not any(come):
+        return []
+    return [one for one, has in zip(waiting, come, strict=True) if has or _has_come(one, now + ALONG, mended)]
+
+
+def _has_come(one: Waiting, now: datetime, mended: datetime | None) -> bool:
+    # What is further off than any pause was set by a clock that stood ahead.
+    if one.retry_at is None or not now < one.retry_at <= now + LONGEST_RETRY:
+        return True
+    return mended is not None and one.retry_at - _pause(one.attempts) <= mended <= now
+
+
+def _pause(attempts: int) -> timedelta:
+    """How long after so many attempts the next one waits."""
+    return doubled(FIRST_RETRY, attempts - 1, LONGEST_RETRY)
 
 
 async def _deliver_one(watch: Watch, post: Post, one: Waiting) -> list[Recorded]:
@@ -106,7 +120,7 @@ def _outcome(
         case Refused(reason):
             return DeliveryRefused(reason)
         case Deferred(reason):
-            retry_at = now + doubled(FIRST_RETRY, attempt - 1, LONGEST_RETRY)
+            retry_at = now + _pause(attempt)
             if retry_at - (one.first_attempt or now) > LONGEST_TRYING:
                 return DeliveryRefused(f"given up after {attempt} attempts in five days: {reason}", gave_up=True)
             return DeliveryDeferred(reason, retry_at)

@@ -28,8 +28,8 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}")
 def digest_id(name: str, recipient: str, due: datetime, *, resent: bool = False, before: int = 0) -> str:
     """`name/recipient/due`: what a digest for a recipient is called for ever.
 
-    `+again` marks one sent on request, `+2` one in place of another that was cancelled, or sent again in the same
-    second; `before` counts those.
+    `+again` marks one sent on request, `+2` one in place of another that was cancelled, sent again in the same second,
+    or made by a clock that stood ahead; `before` counts those.
     """
     again = ("+again" if resent else "") + (f"+{before + 1}" if before else "")
     return f"{name}/{recipient}/{as_utc(due).strftime('%Y-%m-%dT%H:%M:%SZ')}{again}"
@@ -42,7 +42,10 @@ def message_id(digest: str, head: str, domain: str) -> str:
 
 @dataclass(frozen=True)
 class MatchToTell:
-    """A match with the text it was made on, as the log holds them. `link` may be relative to the feed."""
+    """A match with the text it was made on, as the log holds them.
+
+    `link` may be relative to the feed, which is asked at `asked_url` by now; empty: where feeds.yaml says.
+    """
 
     position: int
     claim: str
@@ -60,6 +63,7 @@ class MatchToTell:
     retroactive: bool = False
     current: bool = True
     lang: str | None = None
+    asked_url: str = ""
 
     @property
     def when(self) -> datetime:
@@ -233,7 +237,7 @@ def _edits(revisions: Sequence[Revision], desk: _Desk) -> Iterator[EditView]:
 
 def _item_view(match: MatchToTell, desk: _Desk) -> ItemView:
     feed = desk.feeds.get(match.feed)
-    link = safe_link(match.link, feed.url if feed else "")
+    link = safe_link(match.link, match.asked_url or (feed.url if feed else ""))
     host = host_of(link)
     source = (feed.title if feed else "") or match.feed
     title = "(text taken out of the log)" if match.redacted else match.title or "(no title)"

@@ -80,7 +80,8 @@ class Desk:
         else:
             # Since they were last told: what befell the watch on days that were skipped is told as well.
             begin = stretches[0].after.at if stretches[0].after else to.since
-        before = prepared_for(self._connection, name, recipient, due.due, resent=due.again)
+        answered = to.last_due == due.due
+        before = prepared_for(self._connection, name, recipient, due.due, resent=due.again, answered=answered)
         view = compose(
             self._rules,
             rule,

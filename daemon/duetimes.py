@@ -158,8 +158,12 @@ def is_last_of_day(rule: DigestRule, due: datetime, told: Iterable[datetime]) ->
 
 
 def says_still_watching(rule: DigestRule, last_told: datetime, due: datetime) -> bool:
-    """Whether a digest with nothing to tell is sent all the same, because nothing was for a week of local days."""
+    """Whether a digest with nothing to tell is sent all the same, because nothing was for a week of local days.
+
+    What a clock told that stood ahead, nobody can say how long ago that was: it counts as a week.
+    """
     if rule.every_seconds or rule.still_watching == "never":
         return False
     zone = ZoneInfo(rule.timezone)
-    return (due.astimezone(zone).date() - last_told.astimezone(zone).date()).days >= STILL_WATCHING_DAYS
+    days = (due.astimezone(zone).date() - last_told.astimezone(zone).date()).days
+    return days >= STILL_WATCHING_DAYS or days < 0

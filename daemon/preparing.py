@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TypeAlias
 
@@ -43,7 +43,7 @@ from daemon.mailing import Carrier
 from daemon.notices import Operator
 from daemon.projections import record
 from daemon.queries import Subscription
-from daemon.recipients import last_told
+from daemon.recipients import answered_by, last_told
 from daemon.rendering import Rendered, pack, render, to_message
 from daemon.rules import DigestRule
 from daemon.service import Watch
@@ -99,7 +99,7 @@ def next_due_time(watch: Watch) -> datetime | None:
     now = watch.clock.now()
     moments = []
     with watch.log.reading() as connection:
-        for rule, one in _live_subscriptions(connection, watch):
+        for rule, one in _live_subscriptions(connection, watch, now):
             if not rule.every_seconds:
                 due = next_due(rule, one.answered)
             elif came := _untold_since(connection, watch, rule, one):
@@ -133,7 +133,7 @@ def prepare_now(watch: Watch, post: Post, name: str) -> list[Recorded]:
 
     def now_wanted(connection: Connection, watch: Watch, now: datetime) -> Iterator[Due]:
         rule = digest_rule(watch, name)
-        for one in queries.subscriptions(connection):
+        for one in _subscriptions(connection, now):
             if one.digest == name and not one.resting:
                 yield Due(rule, one, now.replace(microsecond=0))
 
@@ -145,7 +145,7 @@ def preview(watch: Watch, post: Post, name: str) -> tuple[DigestView, Rendered]:
     rule = digest_rule(watch, name)
     now = watch.clock.now()
     with watch.log.reading() as connection:
-        standing = (one for one in queries.subscriptions(connection) if one.digest == name)
+        standing = (one for one in _subscriptions(connection, now) if one.digest == name)
         one = next(standing, Subscription(name, rule.recipients[0], 0, now.replace(microsecond=0), None))
         desk, due = Desk(connection, watch.rules, now), Due(rule, one, now.replace(microsecond=0))
         view = desk.compose(due, desk.matches(due))
@@ -172,16 +172,30 @@ def digest_rule(watch: Watch, name: str) -> DigestRule:
     raise ClaimwatchError(f"there is no digest {name!r}", hint=f"feeds.yaml has: {names}")
 
 
-def _live_subscriptions(connection: Connection, watch: Watch) -> Iterator[tuple[DigestRule, Subscription]]:
+def _live_subscriptions(
+    connection: Connection, watch: Watch, now: datetime
+) -> Iterator[tuple[DigestRule, Subscription]]:
     """Who is to get which digest: neither of the two rests."""
     rules = {digest.name: digest for digest in watch.rules.live_digests}
-    for one in queries.subscriptions(connection):
+    for one in _subscriptions(connection, now):
         if one.digest in rules and not one.resting:
             yield rules[one.digest], one
 
 
+def _subscriptions(connection: Connection, now: datetime) -> Iterator[Subscription]:
+    """Who gets what. Where a clock that stood ahead answered due times that are still to come, those are open again."""
+    for one in queries.subscriptions(connection):
+        if one.answered <= now:
+            yield one
+            continue
+        # Without any moment that is over, the due times of the last day are open: the first of them sets it right.
+        begin = one.since if one.since <= now else now - timedelta(days=1)
+        last = answered_by(connection, one.digest, one.recipient, now) or begin
+        yield replace(one, last_due=max(last, begin))
+
+
 def _now_due(connection: Connection, watch: Watch, now: datetime) -> Iterator[Due]:
-    for rule, one in _live_subscriptions(connection, watch):
+    for rule, one in _live_subscriptions(connection, watch, now):
         if dues := _due(connection, watch, rule, one, now):
             yield Due(rule, one, dues[-1], dues[:-1])
 

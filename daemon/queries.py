@@ -212,8 +212,9 @@ def match_of(connection: Connection, claim: str, item: str) -> int | None:
 def to_tell(connection: Connection, condition: Any) -> list[MatchToTell]:
     """The matches for which a condition on `match` and `item` holds, oldest first."""
     query = (
-        select(_match, _item.c.first_seen, _item.c.redacted)
+        select(_match, _item.c.first_seen, _item.c.redacted, _feed.c.asked_url)
         .join(_item, _item.c.id == _match.c.item)
+        .outerjoin(_feed, _feed.c.id == _match.c.feed)
         .where(condition)
         .order_by(_match.c.position)
     )
@@ -257,6 +258,7 @@ def _match_to_tell(row: Row[Any], text: ItemSeen | ItemRevised) -> MatchToTell:
         lapsed_at=moment_or_none(row.lapsed_at),
         redacted=row.redacted,
         lang=text.lang,
+        asked_url=row.asked_url or "",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, literal, select
 
 from daemon.eventlog import EVENT
-from daemon.moments import parse_timestamp, timestamp
+from daemon.moments import moment_or_none, parse_timestamp, timestamp
 from daemon.tables import (
     DeliveryRow,
     DigestRow,
@@ -120,16 +120,37 @@ def told_since(connection: Connection, name: str, recipient: str, since: datetim
     return [parse_timestamp(due) for due in connection.scalars(query)]
 
 
-def prepared_for(connection: Connection, name: str, recipient: str, due: datetime, *, resent: bool) -> int:
-    """How many digests of that due time there are already: those that were cancelled, or those sent again."""
+def answered_by(connection: Connection, name: str, recipient: str, now: datetime) -> datetime | None:
+    """The last due time up to now that a digest of that name answered; None where none did.
+
+    This is for a clock that was set back: then the due time that was answered last still lies ahead.
+    """
+    query = (
+        select(func.max(_digest.c.due))
+        .outerjoin(_delivery, _delivery.c.digest == _digest.c.id)
+        .where(_digest.c.name == name, _digest.c.recipient == recipient, _digest.c.due <= timestamp(now))
+        .where(~_digest.c.resent, _delivery.c.state.is_distinct_from("cancelled"))
+    )
+    return moment_or_none(connection.scalar(query))
+
+
+def prepared_for(
+    connection: Connection, name: str, recipient: str, due: datetime, *, resent: bool, answered: bool
+) -> int:
+    """How many digests of that due time there are already: those that were cancelled, or those sent again.
+
+    Where it is not the one that was `answered` last, all others count too: a clock that stood ahead made them.
+    """
     query = (
         select(func.count())
         .select_from(_digest)
-        .join(_delivery, _delivery.c.digest == _digest.c.id)
+        .outerjoin(_delivery, _delivery.c.digest == _digest.c.id)
         .where(_digest.c.name == name, _digest.c.recipient == recipient, _digest.c.due == timestamp(due))
+        .where(_digest.c.resent if resent else ~_digest.c.resent)
     )
-    which = _digest.c.resent if resent else ~_digest.c.resent & (_delivery.c.state == "cancelled")
-    return connection.scalar(query.where(which)) or 0
+    if answered and not resent:
+        query = query.where(_delivery.c.state == "cancelled")
+    return connection.scalar(query) or 0
 
 
 def is_named(connection: Connection, recipient: str) -> bool:

@@ -25,7 +25,7 @@ from daemon.backfill import Backfill
 from daemon.backfill import waiting as backfill_waiting
 from daemon.console import counted
 from daemon.delivery import deliver
-from daemon.errors import ClaimwatchError
+from daemon.errors import ClaimwatchError, ConfigError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
 from daemon.moments import doubled
 from daemon.notices import Look, Trouble
@@ -70,8 +70,9 @@ Tick = Callable[[], Awaitable[timedelta]]
 class Daemon:
     """A watch that runs until it is told to stop.
 
-    `reload` is given the watch so far, reads feeds.yaml again and returns what to go on with; it raises ClaimwatchError
-    where it can't be used.
+    `reload` is given the watch so far, reads feeds.yaml again and returns what to go on with; it raises ConfigError
+    where it can't be used. Where it raises anything else, the edit is not to blame, and it is read again.
+    `stamp` is what the files that `settings` come from looked like before they were read; None: they are read again.
     `ready` is called once, when a signal would be heard.
     `after_round` hears of each round of polls that asked at least one feed.
     `progressed` hears each time that the polls got something done, or found that nothing was due.
@@ -82,6 +83,7 @@ class Daemon:
     post: Post
     settings: Settings
     reload: Callable[[Watch], tuple[Settings, Watch, Post]]
+    stamp: Stamp | None = None
     ready: Callable[[], None] = lambda: None
     told: Callable[[Polled], None] = lambda _polled: None
     before_round: Callable[[int], None] = lambda _count: None
@@ -102,6 +104,7 @@ class Daemon:
     _backfill: Backfill | None = None
     _backfill_told: float = 0
     _mail_changed: bool = False
+    _mail_mended: datetime | None = None
     _at_once: Callable[[str], None] = lambda _tick: None
     _round_of: Watch | None = None
     _polled_once: bool = False
@@ -156,8 +159,8 @@ class Daemon:
         self._record(WatchStarted(__version__, last_awake))
         record_rules(self.watch)
         self._backfill = backfill_waiting(self.watch)
-        stamp = stamp_of(self.settings)
-        self._files = FilesSeen(stamp, stamp)
+        # Not what they look like now: a start may take minutes, and an edit may have been saved in them.
+        self._files = FilesSeen(self.stamp, self.stamp)
         self._rules_are_sound()
 
     def _record(self, event: WatchStarted | WatchStopped) -> None:
@@ -241,8 +244,10 @@ class Daemon:
             await beside_the_loop(prepare_due, self.watch, self.post)
         finally:
             # A digest that can't be prepared holds up no message that already is.
-            mended, self._mail_changed = self._mail_changed, False
-            outcomes = await deliver(self.watch, self.post, early=mended)
+            if self._mail_changed:
+                # Only here: whatever was still under way by the settings before was put off by now.
+                self._mail_changed, self._mail_mended = False, self.clock.now()
+            outcomes = await deliver(self.watch, self.post, mended=self._mail_mended)
             if outcomes:
                 self.after_mail(outcomes)
         due = await beside_the_loop(next_due_time, self.watch)
@@ -259,8 +264,8 @@ class Daemon:
     async def _rules_tick(self) -> timedelta:
         stamp = stamp_of(self.settings)
         standing = self._files.look(stamp)
-        if standing is Standing.EDITED:
-            return await self._reload(stamp)
+        if standing in (Standing.EDITED, Standing.REFUSED):
+            return await self._reload(stamp, again=standing is Standing.REFUSED)
         if self._files.never_still:
             logger.warning("action=rules_unsettled; feeds.yaml, or a file beside it, changes all the time")
         return self.settling if standing is Standing.MOVING else self.rules_pause
@@ -283,25 +288,26 @@ class Daemon:
             logger.info("action=backfill done=%d items=%d", progress.done, progress.items)
         return BACKFILL_BREATH
 
-    async def _reload(self, stamp: Stamp) -> timedelta:
+    async def _reload(self, stamp: Stamp, *, again: bool) -> timedelta:
         """Takes up an edited feeds.yaml whole, or keeps the rules in force and says what is wrong with the new ones.
 
-        `stamp` is what the files looked like before. Says how long the next look at them can wait.
+        `stamp` is what the files looked like before; `again`: so they did when they were refused, which is told only
+        where it is for another reason now. Says how long the next look at them can wait.
         """
         # Only what was read to its end was seen: a fault of ours must not lose an edit.
         self._files.read = None
-        refused: ClaimwatchError | None = None
+        refused: ConfigError | None = None
         try:
             settings, watch, post = await beside_the_loop(self.reload, self.watch)
-        except ClaimwatchError as error:
+        except ConfigError as error:
             refused = error
         if stamp_of(self.settings) != stamp:
             # Changed while it was read: that may have been a part of the one and a part of the other.
             return self.settling
-        self._files.read = stamp
+        self._files.read, self._files.refused = stamp, refused is not None
         if refused:
-            logger.error("action=rules_refused; the old ones stay in force:\n%s", refused)
-            self._rules_are_refused(refused)
+            if self._rules_are_refused(refused) or not again:
+                logger.error("action=rules_refused; the old ones stay in force:\n%s", refused)
             notify(f"{self._status_line()}; feeds.yaml was refused, the rules before it stay in force")
             return self.rules_pause
         try:
@@ -339,12 +345,17 @@ class Daemon:
             logger.info("action=rules_unchanged; feeds.yaml was read and is fine")
         return self.rules_pause
 
-    def _rules_are_refused(self, error: ClaimwatchError) -> None:
-        """For the operator. It need not outlive this process: with these rules no other one would start."""
+    def _rules_are_refused(self, error: ConfigError) -> bool:
+        """For the operator. It need not outlive this process: with these rules no other one would start.
+
+        Whether the reason is another than before.
+        """
         standing = self._about_rules.troubles
         since = standing[0].since if standing else self.clock.now()
         reason = " ".join(error.message.split())[:MOST_REASON_CHARACTERS]
-        self._about_rules = Look((Trouble("rules refused", "", since, reason, error.hint),))
+        trouble = Trouble("rules refused", "", since, reason, error.hint)
+        self._about_rules = Look((trouble,))
+        return standing != (trouble,)
 
     def _rules_are_sound(self) -> None:
         if self._about_rules.troubles or not self._about_rules.over:

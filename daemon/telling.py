@@ -61,7 +61,8 @@ def _prepared(watch: Watch, post: Post, operator: Operator, own: Look) -> list[t
             if (left := before.open) and now - left.at < OPEN_AT_MOST:
                 prepared.append((address, left))
                 continue
-            if before.retry_at and now < before.retry_at:
+            # What is further off than any pause was set by a clock that stood ahead.
+            if before.retry_at and now < before.retry_at <= now + LONGEST_RETRY:
                 continue
             present = present or look(connection, watch.rules.intervals, now).joined(own)
             if told := next_notice(present, before.mentioned, before.sent, operator, now):

@@ -16,6 +16,7 @@ import yaml
 from daemon.yamlfiles import LOADER
 
 _INDENT = 2
+_BYTE_ORDER_MARK = "\ufeff"
 _BLANKS_AND_COMMENTS = re.compile(r"(?:[ \t\r\n]+|#[^\r\n]*)*")
 
 
@@ -56,6 +57,12 @@ def with_entries(text: str, section: str, entries: Sequence[str]) -> str:
 
     Raises CantInsert where the section is an alias, a list, or no YAML at all.
     """
+    # Cut off, because the parser's marks don't count it.
+    bare = text.removeprefix(_BYTE_ORDER_MARK)
+    return text[: len(text) - len(bare)] + _with_entries(bare, section, entries)
+
+
+def _with_entries(text: str, section: str, entries: Sequence[str]) -> str:
     try:
         root = yaml.compose(text, Loader=LOADER)
     except yaml.YAMLError as error:

@@ -853,8 +853,22 @@ def test_what_waits_for_a_later_try_is_sent_at_once_where_that_is_asked_for(begu
     prepared(begun_watch, by)
     assert sent(begun_watch, by) == ["delivery_deferred"]
     assert sent(begun_watch, by) == []
-    assert kinds(asyncio.run(deliver(begun_watch, by, early=True))) == ["delivery_accepted"]
-    assert kinds(asyncio.run(deliver(begun_watch, by, early=True))) == []
+    now = begun_watch.clock.now()
+    assert kinds(asyncio.run(deliver(begun_watch, by, mended=now))) == ["delivery_accepted"]
+    assert kinds(asyncio.run(deliver(begun_watch, by, mended=now))) == []
+
+
+def test_what_is_put_off_after_the_mend_waits_as_ever(begun_watch: Watch, tmp_path: Path) -> None:
+    by = post(tmp_path, Hand([Deferred("451 Later")]))
+    prepared(begun_watch, by)
+    assert sent(begun_watch, by) == ["delivery_deferred"]
+    move_on(begun_watch, timedelta(seconds=5))
+    mended = begun_watch.clock.now()
+    move_on(begun_watch, timedelta(seconds=5))
+    told = [kinds(asyncio.run(deliver(begun_watch, by, mended=mended))) for _ in range(3)]
+    assert told == [["delivery_deferred"], [], []]
+    # Nor does a moment that a clock which stood ahead gave hurry anything.
+    assert asyncio.run(deliver(begun_watch, by, mended=mended + DAY)) == []
 
 
 class Meddled(EventLog):

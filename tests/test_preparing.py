@@ -28,12 +28,26 @@ from daemon.eventlog import read
 from daemon.events import DeliveryAccepted, DeliveryCancelled, DeliveryRefused, DigestPrepared, Recorded
 from daemon.mailing import Accepted, Deferred, Handover, Refused
 from daemon.mailprojections import REFUSALS_BEFORE_REST
-from daemon.outcomes import Changed
+from daemon.outcomes import Answered, Changed
 from daemon.preparing import Post, next_due_time, prepare_due, prepare_now, preview, resend
 from daemon.recipients import resting_recipients
 from daemon.rules import ClaimRule, DigestRule, recipient_id
 from daemon.service import Watch, record_rules
-from tests.support import ADDRESS, NOW, RECIPIENT, claim, digest, item, move_on, post, rss, rules, take_in, watching
+from tests.support import (
+    ADDRESS,
+    NOW,
+    RECIPIENT,
+    claim,
+    digest,
+    feed,
+    item,
+    move_on,
+    post,
+    rss,
+    rules,
+    take_in,
+    watching,
+)
 from tests.test_delivery import (
     BOTH,
     DAY,
@@ -73,6 +87,106 @@ def alerted(tmp_path: Path) -> Iterator[Watch]:
     with watching(tmp_path, rules(alerts(), digest())) as watch:
         record_rules(watch)
         yield watch
+
+
+# ── a feed that moved ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_relative_link_leads_to_where_its_feed_moved(tmp_path: Path) -> None:
+    old, new = "https://old.example/feed.xml", "https://new.example/feed.xml"
+    with watching(tmp_path, rules(feed(url=old), claim(), digest())) as watch:
+        record_rules(watch)
+        for poll, title in enumerate(("Rain", "Snow", "Hail", "Energy strike pause")):
+            document = rss(item(title, guid=title, link="/news/1", published=watch.clock.now()))
+            answered = Answered(new, new if poll < 3 else None)
+            take_in(watch, watch.rules.feeds[0], Changed(document, str(poll) * 64, None, None, None, answered))
+            move_on(watch, 13 * HOUR)
+        (prepared,) = prepare_due(watch, post(tmp_path))
+    assert "https://new.example/news/1" in text_of(prepared)
+    assert "old.example/news" not in text_of(prepared)
+
+
+# ── a clock that stood ahead ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def set_back(watch: Watch, moment: datetime) -> Watch:
+    return replace(watch, clock=type(watch.clock)(moment))  # type: ignore[call-arg]
+
+
+def days_told(watch: Watch, folder: Path, until_day: int) -> list[tuple[str, datetime]]:
+    """The names and due times of what is told of an item each morning and noon, on the days up to that one."""
+    told = []
+    while watch.clock.now() < clock(until_day, 23):
+        if (now := watch.clock.now()).hour in (6, 12) and not now.minute:
+            come_in(watch, f"Energy strike pause, says {now:%A %H}", guid=now.isoformat())
+        told += [(one.event.name, one.event.due) for one in prepare_due(watch, post(folder))]
+        move_on(watch, 30 * MINUTE)
+    return told
+
+
+def each_day(*days: int) -> list[tuple[str, datetime]]:
+    told = {("alerts", clock(day, hour)) for day in days for hour in (6, 12)}
+    return sorted(told | {("daily", clock(day, 7, 30)) for day in days}, key=lambda one: one[1])
+
+
+def test_after_a_clock_that_stood_days_ahead_mail_comes_at_its_times(alerted: Watch, tmp_path: Path) -> None:
+    come_in(alerted, "Energy strike pause", guid="before")
+    until(alerted, clock(22, 12))
+    assert {one.event.due.day for one in prepare_due(alerted, post(tmp_path))} == {22}
+    watch = set_back(alerted, clock(20, 1))
+    assert next_due_time(watch) == clock(20, 7, 30)
+    # Also on the day that was answered before its time, under names of their own.
+    assert days_told(watch, tmp_path, 22) == each_day(20, 21, 22)
+    with watch.log.reading() as connection:
+        assert sum(row["id"].endswith("+2") for row in queries.digest_rows(connection, last=100)) == 2
+    verify(watch.log)
+
+
+def test_after_a_clock_that_was_a_minute_fast_no_digest_comes_twice(alerted: Watch, tmp_path: Path) -> None:
+    until(alerted, clock(20, 6))
+    assert days_told(alerted, tmp_path, 20) == each_day(20)
+    watch = set_back(alerted, clock(20, 7, 29))
+    assert [one.event.name for one in prepare_due(watch, post(tmp_path))] == []
+    move_on(watch, 2 * MINUTE)
+    assert prepare_due(watch, post(tmp_path)) == []
+    assert next_due_time(watch) == clock(21, 7, 30)
+
+
+def test_a_watch_that_was_begun_under_a_clock_that_stood_ahead_tells_what_comes(tmp_path: Path) -> None:
+    with watching(tmp_path, rules(alerts(), digest()), now=clock(31, 12)) as ahead:
+        record_rules(ahead)
+        watch = set_back(ahead, clock(20, 3))
+        come_in(watch, "Energy strike pause", guid="at once")
+        assert {one.event.name for one in prepare_due(watch, post(tmp_path))} == {"alerts", "daily"}
+        until(watch, clock(20, 5))
+        assert days_told(watch, tmp_path, 21) == each_day(20, 21)
+
+
+def test_a_digest_with_nothing_to_tell_says_that_the_watch_goes_on_after_a_clock_that_stood_ahead(
+    tmp_path: Path,
+) -> None:
+    with watching(tmp_path, rules(digest())) as watch:
+        record_rules(watch)
+        come_in(watch, "Energy strike pause")
+        until(watch, clock(29, 8))
+        assert kinds(prepare_due(watch, post(tmp_path))) == ["digest_prepared"]
+        watch, told = set_back(watch, clock(20, 8)), []
+        while watch.clock.now() < clock(28, 9):
+            told += [
+                one.event.due.day for one in prepare_due(watch, post(tmp_path)) if one.event.kind[7:] == "prepared"
+            ]
+            move_on(watch, HOUR)
+    assert told == [20, 27]
+
+
+def test_a_delivery_that_a_clock_that_stood_ahead_put_off_is_tried_now(alerted: Watch, tmp_path: Path) -> None:
+    come_in(alerted, "Energy strike pause")
+    until(alerted, clock(29, 8))
+    by = post(tmp_path, Hand([Deferred("451 Later"), Deferred("451 Later"), Accepted("taken")]))
+    prepare_due(alerted, by)
+    assert sent(alerted, by) == ["delivery_deferred"] * 2
+    watch = set_back(alerted, clock(20, 8))
+    assert sent(watch, by) == ["delivery_accepted"] * 2
 
 
 # ── alerts ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from daemon.assembly import Installation, verify, writing
+from daemon.errors import ClaimwatchError
 from daemon.eventlog import read
-from daemon.reloading import MOST_LOOKS_AT_MOVING_FILES, FilesSeen, Standing
+from daemon.reloading import LOOKS_AT_REFUSED_FILES, MOST_LOOKS_AT_MOVING_FILES, FilesSeen, Standing
 from daemon.scheduling import Daemon
 from daemon.service import Clock
 from tests.support import Answer, WebServer, item, rss
@@ -73,7 +74,14 @@ class Desk:
 Story = Callable[[Desk], Awaitable[None]]
 
 
-def lived(tmp_path: Path, web: WebServer, story: Story, clock: Clock | None = None, config: Path | None = None) -> None:
+def lived(
+    tmp_path: Path,
+    web: WebServer,
+    story: Story,
+    clock: Clock | None = None,
+    config: Path | None = None,
+    before_it_runs: Callable[[Desk], None] = lambda _desk: None,
+) -> None:
     """Runs a watch on two feeds, after whose first round the story begins."""
     config = config or tmp_path / "feeds.yaml"
     for feed in ("gazette", "globe", "herald"):
@@ -83,6 +91,7 @@ def lived(tmp_path: Path, web: WebServer, story: Story, clock: Clock | None = No
         daemon = daemon_of(installation, clock or MovableClock())
         daemon.rules_pause, daemon.settling = LOOK, SETTLING
         desk = Desk(daemon, installation, web, config)
+        before_it_runs(desk)
         running = asyncio.create_task(daemon.run())
         try:
             await desk.until(lambda: daemon._polled_once)
@@ -112,6 +121,30 @@ def move_away_and_write_anew(path: Path, text: str) -> None:
 
 def write_in_place(path: Path, text: str) -> None:
     path.write_text(text)
+
+
+def test_an_edit_that_is_saved_while_the_watch_starts_is_taken_up(tmp_path: Path, web: WebServer) -> None:
+    def edit(desk: Desk) -> None:
+        desk.config.write_text(desk.text("gazette", "herald"))
+
+    async def story(desk: Desk) -> None:
+        await desk.until(lambda: desk.asked("herald"))
+        assert desk.recorded == [["gazette", "globe"], ["gazette", "herald"]]
+
+    lived(tmp_path, web, story, before_it_runs=edit)
+
+
+def test_without_an_edit_nothing_is_read_again_after_the_start(tmp_path: Path, web: WebServer) -> None:
+    loads: list[object] = []
+
+    def count(desk: Desk) -> None:
+        desk.daemon.reload = lambda watch: loads.append(watch)  # type: ignore[return-value,assignment]
+
+    async def story(desk: Desk) -> None:
+        await desk.settle()
+        assert loads == []
+
+    lived(tmp_path, web, story, before_it_runs=count)
 
 
 @pytest.mark.parametrize("save", [rename_over, move_away_and_write_anew, write_in_place])
@@ -195,6 +228,54 @@ def test_a_link_that_a_deploy_tool_switches_is_followed(
 
     lived(tmp_path, web, story, config=link / "feeds.yaml" if of == "folder" else link)
     assert "action=rules_refused" not in caplog.text
+
+
+def test_a_secret_that_comes_after_the_edit_that_names_it_is_noticed(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(desk: Desk) -> None:
+        loads: list[object] = []
+        reload = desk.daemon.reload
+
+        def counted(watch: Any) -> Any:
+            loads.append(watch)
+            return reload(watch)
+
+        desk.daemon.reload = counted
+        herald = f"herald: {{url: {web.url('/herald')}, auth_file: herald-login}}"
+        desk.config.write_text(desk.text("gazette").replace("feeds:", f"feeds:\n  {herald}"))
+        await desk.until(lambda: len(loads) > 2)
+        assert desk.in_force == ["gazette", "globe"]
+        # It was told once, though it was read time and again.
+        assert caplog.text.count("action=rules_refused") == 1
+        secret = tmp_path / "herald-login"
+        secret.write_text("no colon in it")
+        await desk.until(lambda: caplog.text.count("action=rules_refused") == 2)
+        assert (
+            "user:password" in desk.daemon._about_rules.troubles[0].hint + desk.daemon._about_rules.troubles[0].reason
+        )
+        secret.write_text("me:secret")
+        secret.chmod(0o600)
+        await desk.until(lambda: desk.asked("herald"))
+        assert not desk.daemon._about_rules.troubles
+        # Once more, because the secret is looked at from now on.
+        await desk.settle()
+        in_all = len(loads)
+        await desk.settle()
+        assert len(loads) == in_all, "what is in force is not read again"
+
+    lived(tmp_path, web, story)
+
+
+def test_an_edit_that_is_refused_for_the_same_reason_as_the_one_before_is_told_as_well(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(desk: Desk) -> None:
+        for times in (1, 2):
+            desk.config.write_text("feeds: [this is no feed]\n" + times * "# tried\n")
+            await desk.until(lambda times=times: caplog.text.count("action=rules_refused") == times)  # type: ignore[misc]
+
+    lived(tmp_path, web, story)
 
 
 def test_a_file_that_is_gone_for_a_moment_is_waited_for(
@@ -367,11 +448,14 @@ def test_what_changes_while_it_is_read_is_read_again(tmp_path: Path, web: WebSer
     lived(tmp_path, web, story)
 
 
+@pytest.mark.parametrize(
+    "fault", [OSError("the disk has a moment"), ClaimwatchError("the dictionaries of word forms give no answer")]
+)
 def test_a_fault_while_an_edit_is_read_does_not_lose_it(
-    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture, fault: Exception
 ) -> None:
     async def story(desk: Desk) -> None:
-        reload, faults = desk.daemon.reload, [OSError("the disk has a moment")]
+        reload, faults = desk.daemon.reload, [fault]
 
         def faulty(watch: Any) -> Any:
             if faults:
@@ -384,6 +468,20 @@ def test_a_fault_while_an_edit_is_read_does_not_lose_it(
 
     lived(tmp_path, web, story)
     assert "action=tick_failed tick=rules" in caplog.text
+    assert "action=rules_refused" not in caplog.text
+
+
+def test_an_edit_that_names_another_log_is_refused(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(desk: Desk) -> None:
+        desk.config.write_text(desk.text("gazette", "herald") + "database: sqlite:///another.sqlite3\n")
+        await desk.until(lambda: desk.daemon._about_rules.troubles)
+        assert "database: was changed" in desk.daemon._about_rules.troubles[0].reason
+        assert desk.in_force == ["gazette", "globe"]
+
+    lived(tmp_path, web, story)
+    assert caplog.text.count("action=rules_refused") == 1
 
 
 def test_files_that_move_are_looked_at_until_they_stand_still() -> None:
@@ -400,6 +498,18 @@ def test_files_that_move_are_looked_at_until_they_stand_still() -> None:
     ]
     files.read = a
     assert [files.look(one) for one in (c, a)] == [Standing.MOVING, Standing.READ]
+
+
+def test_files_that_were_refused_are_read_again_now_and_then() -> None:
+    a = (("a", 1),)
+    files = FilesSeen(a, a, refused=True)
+    looks = [files.look(a) for _ in range(2 * LOOKS_AT_REFUSED_FILES)]
+    assert [at + 1 for at, one in enumerate(looks) if one is Standing.REFUSED] == [
+        LOOKS_AT_REFUSED_FILES,
+        2 * LOOKS_AT_REFUSED_FILES,
+    ]
+    files.refused = False
+    assert {files.look(a) for _ in looks} == {Standing.READ}
 
 
 def test_somebody_hears_of_files_that_never_stand_still() -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,8 @@ from pathlib import Path
 import pytest
 
 from daemon.assembly import Installation, verify, writing
+from daemon.databases import Connection
+from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, read
 from daemon.events import Recorded
 from daemon.mailing import Accepted, Deferred
@@ -78,7 +80,8 @@ def daemon_of(installation: Installation, clock: Clock, **callbacks: Callable[..
         settings, fresh, post = installation.reloaded(before)
         return settings, replace(fresh, clock=clock), post
 
-    daemon = Daemon(watch, installation.post, installation.settings, reload, clock=clock, **callbacks)  # type: ignore[arg-type]
+    parts = (watch, installation.post, installation.settings, reload, installation.stamp)
+    daemon = Daemon(*parts, clock=clock, **callbacks)  # type: ignore[arg-type]
     daemon.settling = timedelta(seconds=0.05)
     return daemon
 
@@ -415,6 +418,46 @@ def test_what_waits_is_tried_at_once_when_the_mail_server_is_another(tmp_path: P
         asyncio.run(asyncio.wait_for(mend(), LONGEST_SECONDS))
         told = [kind for kind in kinds(installation.log) if kind.startswith("delivery_")]
     assert told == ["delivery_started", "delivery_deferred", "delivery_started", "delivery_accepted"]
+
+
+class Away(EventLog):
+    """A log whose database is away now and then."""
+
+    until: float = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        if time.monotonic() < self.until:
+            raise ClaimwatchError("the database is away")
+        with super().reading() as connection:
+            yield connection
+
+
+def test_what_waits_is_tried_when_the_mail_server_is_another_though_the_log_is_away_at_first(
+    tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    with writing(config, tmp_path / "state", "run") as opened, closing(Away(opened.settings.database)) as log:
+
+        def go_away(_settings: object) -> None:
+            log.until = time.monotonic() + 0.3
+
+        clock = ShiftedClock.starting_at(datetime(2025, 3, 20, 7, 29, 58, tzinfo=UTC))
+        daemon = daemon_of(replace(opened, log=log), clock, after_reload=go_away)
+        daemon.post = replace(daemon.post, carrier=Refusing())  # type: ignore[arg-type]
+
+        async def mend() -> None:
+            running = asyncio.create_task(daemon.run())
+            while "delivery_deferred" not in kinds(opened.log):
+                await asyncio.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGHUP)
+            while "delivery_accepted" not in kinds(opened.log):
+                await asyncio.sleep(0.05)
+            daemon.stop("enough")
+            await asyncio.wait_for(running, LONGEST_SECONDS)
+
+        asyncio.run(asyncio.wait_for(mend(), LONGEST_SECONDS))
+    assert "action=tick_failed tick=mail: the database is away" in caplog.text
 
 
 def test_the_next_start_knows_when_the_watch_was_last_awake(tmp_path: Path, web: WebServer) -> None:

@@ -498,6 +498,15 @@ def test_a_notice_that_is_not_taken_is_made_anew_after_growing_pauses(
     assert len({one.event.message_id for one in events(ready, "notice_prepared")}) == 1
 
 
+def test_a_notice_that_a_clock_that_stood_ahead_put_off_is_made_anew_now(ready: Watch, tmp_path: Path) -> None:
+    take_in(ready, ready.rules.feeds[0], Gone("https://gazette.example/rss"))
+    now = ready.clock.now()
+    move_on(ready, 30 * DAY)
+    assert tell(ready, to_operator(tmp_path, Hand([Deferred("451 later")]))) == ["notice_deferred"]
+    watch = replace(ready, clock=VirtualClock(now + HOUR))
+    assert tell(watch, to_operator(tmp_path, Hand())) == ["notice_sent"]
+
+
 def test_every_reminder_has_a_message_id_of_its_own(ready: Watch, tmp_path: Path) -> None:
     by = to_operator(tmp_path, Hand())
     take_in(ready, ready.rules.feeds[0], Gone("https://gazette.example/rss"))

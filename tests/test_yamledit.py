@@ -60,6 +60,12 @@ def is_kept(before: str, after: str) -> bool:
         # CRLF.
         ("feeds:\r\n  a: x\r\ndigests: {}\r\n", f"feeds:\r\n  a: x\r\n  {NEW}\r\ndigests: {{}}\r\n"),
         ("\ufefffeeds:\n  a: x\n", f"\ufefffeeds:\n  a: x\n  {NEW}\n"),
+        (
+            "\ufefffeeds: {\r\n  a: x, # one\r\n}\r\n" + DIGESTS,
+            f"\ufefffeeds: {{\r\n  a: x, # one\r\n  {NEW},\r\n}}\r\n" + DIGESTS,
+        ),
+        ("\ufefffeeds: {a: x}\n", f"\ufefffeeds: {{a: x, {NEW}}}\n"),
+        ("\ufeff", f"\ufefffeeds:\n  {NEW}\n"),
         # Nothing there yet.
         ("feeds:\n" + DIGESTS, f"feeds:\n  {NEW}\n" + DIGESTS),
         ("feeds:  # none yet\n  # a: x\n" + DIGESTS, f"feeds:  # none yet\n  # a: x\n  {NEW}\n" + DIGESTS),
@@ -126,16 +132,17 @@ ENTRY = st.sampled_from(
     blanks=st.lists(BLANKS, min_size=6, max_size=6),
     around=st.sampled_from([("", ""), ("a: 1\n", ""), ("", "z:\n  - 1\n"), ("a: |\n  text\n\n", "z: {b: c}")]),
     newline=st.sampled_from(["\n", "\r\n"]),
+    mark=st.sampled_from(["", "\ufeff"]),
     last_break=st.booleans(),
 )
 def test_whatever_a_file_looks_like_only_the_entry_comes_to_it(
-    entries: list[str], blanks: list[str], around: tuple[str, str], newline: str, last_break: bool
+    entries: list[str], blanks: list[str], around: tuple[str, str], newline: str, mark: str, last_break: bool
 ) -> None:
     parts = [around[0], blanks[4], "feeds:\n"]
     for number, entry in enumerate(entries):
         parts += [blanks[number], f"  {entry.format(key=f'k{number}')}\n"]
     text = "".join([*parts, blanks[5], around[1]])
-    text = (text if last_break else text.rstrip("\n")).replace("\n", newline)
+    text = mark + (text if last_break else text.rstrip("\n")).replace("\n", newline)
     after = with_entries(text, "feeds", [NEW])
     expected, found = said(values(text)), said(values(after))
     assert is_kept(text, after)
