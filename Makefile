@@ -23,7 +23,7 @@ MEASURED = $(if $(filter yes,$(COVERAGE)),--cov --cov-append --cov-report=)
 
 .PHONY: help run demo schemas test lint format pytest test-pg test-mail test-look coverage test-kill test-slow test-corpus \
 	test-histories test-package bench bench-hostile bench-matching bench-backfill bench-digests bench-stories bench-feeds score \
-	picture install uninstall test-systemd soak clean
+	bench-running picture install uninstall test-systemd soak clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -106,6 +106,9 @@ bench-backfill: $(VENV)/.dev ## how fast stored items are matched against new te
 
 bench-feeds: $(VENV)/.dev ## what ten thousand feeds cost that are not due (a few seconds)
 	$(BIN)/python -m benchmarks.idle_feeds
+
+bench-running: $(VENV)/.dev ## what a running watch costs: idle for ten minutes, and ready over a million events (half an hour)
+	$(BIN)/python -m benchmarks.running
 
 soak: $(VENV)/.dev ## days of a watch's life in twenty minutes: whether anything grows (MINUTES=60 for longer)
 	$(BIN)/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES))

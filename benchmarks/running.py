@@ -1,4 +1,4 @@
-"""What a running watch costs: `make bench-running` (a quarter of an hour), or `-m benchmarks.running idle|start`.
+"""What a running watch costs: `make bench-running` (half an hour), or `-m benchmarks.running idle|start`.
 
 `idle`: the real `claimwatch run` over a hundred feeds, each on a loopback address of its own; ten minutes of its
 processor time (with what its children took), and what it holds at the end. `start`: from the command to READY=1,
