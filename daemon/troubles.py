@@ -14,7 +14,6 @@ from daemon.eventlog import event_at, read, version_of
 from daemon.events import GapSuspected, Recorded
 from daemon.moments import moment_or_none, parse_timestamp, timestamp
 from daemon.notices import Key, Look, Mentioned, Trouble, online_since, with_offline
-from daemon.outcomes import HELD_BACK
 from daemon.recipients import resting_recipients
 from daemon.tables import (
     DeliveryRow,
@@ -57,8 +56,7 @@ def _feeds(connection: Connection, now: datetime) -> Look:
         # One that failed before it was gone is not well again, nor is one that was gone and fails now.
         failed = Trouble("feed failing", row.id, parse_timestamp(row.since), why, row.hint, covered=gone)
         others.append(Trouble("feed gone", row.id, failed.since, why, row.hint, covered=not gone))
-        # A pause that a host asked for says nothing of this machine's network.
-        (others if gone or row.reason == HELD_BACK else failing).append(failed)
+        (others if gone else failing).append(failed)
     feeds = connection.scalar(select(func.count()).select_from(_feed).where(polled)) or 0
     over: dict[Key, datetime] = {}
     if connection.scalar(_told_keys("offline")) is not None:

@@ -411,7 +411,7 @@ def test_coverage_names_feeds_that_fail_are_gone_or_were_never_polled(tmp_path: 
     assert (found.feeds, found.feeds_read) == (4, 1)
     hint = "Take it out of feeds.yaml, or give it its new address there."
     assert found.troubles == (
-        FeedTrouble("courier", "failing", NOW, "http 503: 503 Away", "Wait."),
+        FeedTrouble("courier", "failing", NOW, "http 503 Away", "Wait."),
         FeedTrouble("herald", "gone", NOW, "https://herald.example/rss answers 410", hint),
         FeedTrouble("tribune", "never polled", None, "not read yet", "It is polled when the watch runs."),
     )

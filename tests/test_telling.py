@@ -254,7 +254,7 @@ def test_feeds_whose_host_wants_a_pause_do_not_make_the_watch_offline(tmp_path: 
         with watch.log.reading() as connection:
             found = look(connection, watch.rules.intervals, NOW + 2 * DAY).troubles
     standing = [one for one in found if not one.covered]
-    assert [one.kind for one in standing] == ["feed failing"] * 5
+    assert [(one.kind, one.about) for one in standing] == [("feed failing", first.id)]
 
 
 def test_gaps_on_time_pile_up_and_those_after_a_downtime_do_not(ready: Watch, tmp_path: Path) -> None:
