@@ -130,7 +130,7 @@ def test_it_starts_is_ready_and_reads_and_matches_under_all_that_is_closed(servi
     # Read by one child, matched by words from another.
     service.until("claim_matched")
     assert service.kinds()[:2] == ["watch_started", "rules_changed"]
-    (start,) = (line for line in service.journal().splitlines() if line.startswith("action=start "))
+    *_, start = (line for line in service.journal().splitlines() if line.startswith("action=start "))
     assert " config=/etc/claimwatch/feeds.yaml " in start
     assert start.endswith(" feeds=1 due=1 claims=1")
     for pid in service.processes():
