@@ -146,9 +146,13 @@ class Index:
         return self._unlisted[-1]
 
     def hear(self, news: Iterable[Iterable[int]]) -> None:
-        """Learns how rare words are from texts, each as the numbers that it meets; for terms listed from then on."""
-        for numbers in news:
-            self._rarity.heard(numbers)
+        """Learns how rare words are from texts, each as the numbers that it meets; for terms listed from then on.
+
+        Once is enough: an index that was copied knows it already, and reads nothing.
+        """
+        if not self._rarity.has_heard:
+            for numbers in news:
+                self._rarity.heard(numbers)
 
     def keep(self, numbers: Iterable[int]) -> None:
         """Drops all terms but these."""
@@ -284,10 +288,16 @@ class _Rarity:
         for number in _numbers_in(node):
             self._counts[number] = self._counts.get(number, 0) + 1
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether it goes by texts already."""
+        return bool(self._texts)
+
     def heard(self, numbers: Iterable[int]) -> None:
         """Counts what a text of the news meets."""
         for number in numbers:
             self._texts[number] = self._texts.get(number, 0) + 1
+        self._costs.clear()
 
     def cost(self, key: Key) -> float:
         """How often, about, a term is looked at in vain that is looked up by this key."""

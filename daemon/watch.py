@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -56,8 +57,8 @@ class Watch:
         """The compiled terms. Made when they are first asked for: what only sends or tells needs no dictionaries."""
         return compile_rules(self.rules, forms_of, self.before, self._news())
 
-    def _news(self) -> list[str]:
-        if sum(len(claim.terms) for claim in self.rules.watched_claims) < MANY_TERMS:
-            return []
-        with self.log.reading() as connection:
-            return newest_texts(connection, TEXTS_TO_LEARN_FROM)
+    def _news(self) -> Iterator[str]:
+        # Read only where somebody asks: terms that are taken over brought what was learnt with them.
+        if sum(len(claim.terms) for claim in self.rules.watched_claims) >= MANY_TERMS:
+            with self.log.reading() as connection:
+                yield from newest_texts(connection, TEXTS_TO_LEARN_FROM)

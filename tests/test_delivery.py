@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from email.message import EmailMessage
@@ -883,15 +884,22 @@ class Meddled(EventLog):
         return super().transaction(now)
 
 
+@contextmanager
+def meanwhile(watch: Watch, meddle: Callable[[], object]) -> Iterator[Watch]:
+    """The watch, in whose log something is written when the next decision is made and is not recorded yet."""
+    log = Meddled(watch.log.database)
+    log.meddle = meddle
+    try:
+        yield replace(watch, log=log)
+    finally:
+        log.close()
+
+
 def test_a_delivery_that_somebody_else_took_in_hand_is_left_to_them(begun_watch: Watch, tmp_path: Path) -> None:
     hand = Hand()
     one = prepared(begun_watch, post(tmp_path, hand))
-    log = Meddled(begun_watch.log.database)
-    log.meddle = lambda: add(begun_watch, (one.stream, DeliveryStarted(1, "smtp")))
-    try:
-        assert asyncio.run(deliver(replace(begun_watch, log=log), post(tmp_path, hand))) == []
-    finally:
-        log.close()
+    with meanwhile(begun_watch, lambda: add(begun_watch, (one.stream, DeliveryStarted(1, "smtp")))) as watch:
+        assert asyncio.run(deliver(watch, post(tmp_path, hand))) == []
     assert hand.handed == []
 
 

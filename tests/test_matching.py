@@ -428,3 +428,10 @@ def test_a_term_that_is_added_is_looked_up_by_what_was_learnt_before() -> None:
     assert looked_at(made, "Energy strike, energy pause") == 2
     assert [one.term for one in made.match(title="Energy pause", summary="")[0].evidence] == ["energy pause"]
     assert not before.match(title="Energy pause", summary="")
+
+
+def test_what_is_rare_is_learnt_once_and_nothing_is_read_where_terms_are_taken_over() -> None:
+    before = compiled(rules(claim("c", "energy strike")), news=["energy"] * 9)
+    unread = iter(["strike"])
+    compiled(rules(claim("c", "energy strike", "energy pause")), before, unread)
+    assert list(unread) == ["strike"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from daemon.outcomes import Changed
 from daemon.service import Watch, record_rules
 from daemon.tables import MatchRow, table_of
 from tests.support import claim, item, rss, rules, take_in, watching
-from tests.test_delivery import Meddled
+from tests.test_delivery import Meddled, meanwhile
 
 A, B = claim("cave-bear"), claim("energy-strike-pause")
 match = table_of(MatchRow)
@@ -26,17 +24,6 @@ match = table_of(MatchRow)
 def says(title: str, summary: str = "") -> Changed:
     """A document of the one item, with this text."""
     return Changed(rss(item(title, guid="1", link=None, summary=summary)), f"{title} {summary}", None, None, None)
-
-
-@contextmanager
-def meanwhile(watch: Watch, meddle: Callable[[], object]) -> Iterator[Watch]:
-    """The watch, in whose log something is written when the next decision is made and is not recorded yet."""
-    log = Meddled(watch.log.database)
-    log.meddle = meddle
-    try:
-        yield replace(watch, log=log)
-    finally:
-        log.close()
 
 
 def edited(watch: Watch) -> Watch:

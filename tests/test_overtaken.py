@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +16,12 @@ from tests.test_delivery import (
     DUE,
     SECOND,
     Hand,
-    Meddled,
     change_rules,
     come_in,
     held,
     kinds,
     matches_of,
+    meanwhile,
     sent,
     text_of,
 )
@@ -37,17 +35,6 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
     with watching(tmp_path, rules(digest(), claim(), claim(SEA))) as one:
         record_rules(one)
         yield one
-
-
-@contextmanager
-def meanwhile(watch: Watch, meddle: Callable[[], object]) -> Iterator[Watch]:
-    """The watch, in whose log something is written when the first digest has been made and is not recorded yet."""
-    log = Meddled(watch.log.database)
-    log.meddle = meddle
-    try:
-        yield replace(watch, log=log)
-    finally:
-        log.close()
 
 
 def test_a_match_that_comes_in_while_a_digest_is_made_is_told_by_the_next(watch: Watch, tmp_path: Path) -> None:
