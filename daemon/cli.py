@@ -5,24 +5,14 @@ Exit codes: 0 fine, 1 something is wrong, 2 wrong usage or configuration.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, MutableMapping
+from importlib import import_module
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from daemon import (
-    __version__,
-    cli_demo,
-    cli_digest,
-    cli_feeds,
-    cli_health,
-    cli_log,
-    cli_mail,
-    cli_setup,
-    cli_terms,
-    cli_watch,
-)
+from daemon import __version__
 from daemon.cli_options import Config, Global, State
 from daemon.errors import ClaimwatchError, ConfigError
 from daemon.journal import set_up_logging
@@ -38,11 +28,55 @@ class _PlainHelp(TyperCommand):
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
 
+class _Commands(MutableMapping[str, Any]):
+    """Commands by name, each imported when it is asked for: a watch of months has no use for those of all the others.
+
+    They are functions of this package, `module.function`; groups are added as they are.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = dict(places)
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            module, function = self._places[name].split(".")
+            alone = typer.Typer(**_HELP, add_completion=False)
+            alone.command(name, cls=_PlainHelp)(getattr(import_module(f"daemon.{module}"), function))
+            self._made[name] = typer.main.get_command(alone)
+        return self._made[name]
+
+    def __setitem__(self, name: str, made: Any) -> None:
+        self._places.setdefault(name, "")
+        self._made[name] = made
+
+    def __delitem__(self, name: str) -> None:
+        del self._places[name]
+        self._made.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 class _PlainGroupHelp(TyperGroup):
-    """The same for a group of commands."""
+    """The same for a group of commands, which are those of `places`."""
+
+    places: ClassVar[Mapping[str, str]]
+
+    def __init__(self, **given: Any) -> None:
+        groups = given.pop("commands", None) or {}
+        super().__init__(**given)
+        self.commands = _Commands(self.places)
+        self.commands.update(groups)
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
 
 
 def _without_types(params: list[Any]) -> list[Any]:
@@ -55,26 +89,71 @@ def _without_types(params: list[Any]) -> list[Any]:
     return params
 
 
+class _AllCommands(_PlainGroupHelp):
+    places: ClassVar[Mapping[str, str]] = {
+        "run": "cli_run.run",
+        "poll": "cli_watch.poll_command",
+        "deliver": "cli_watch.deliver",
+        "send-test": "cli_mail.send_test",
+        "status": "cli_watch.status",
+        "health": "cli_health.health",
+        "check": "cli_watch.check",
+        "matches": "cli_log.matches",
+        "try": "cli_terms.try_command",
+        "diff": "cli_terms.diff",
+        "explain": "cli_terms.explain",
+        "match": "cli_terms.match_command",
+        "backtest": "cli_watch.backtest",
+        "init": "cli_setup.init",
+        "schema": "cli_setup.schema",
+        "demo": "cli_demo.demo",
+        "events": "cli_log.events",
+        "verify": "cli_log.verify",
+        "rebuild": "cli_log.rebuild",
+    }
+
+
+class _DigestCommands(_PlainGroupHelp):
+    places: ClassVar[Mapping[str, str]] = {
+        "preview": "cli_digest.preview",
+        "prepare": "cli_digest.prepare",
+        "show": "cli_digest.show",
+        "resend": "cli_digest.resend",
+    }
+
+
+class _FeedsCommands(_PlainGroupHelp):
+    places: ClassVar[Mapping[str, str]] = {
+        "list": "cli_feeds.list_command",
+        "discover": "cli_feeds.discover",
+        "add": "cli_feeds.add",
+        "import": "cli_feeds.import_command",
+        "export": "cli_feeds.export",
+    }
+
+
+_HELP: dict[str, Any] = {"rich_markup_mode": "markdown", "pretty_exceptions_enable": False}
 app = typer.Typer(
     name="claimwatch",
-    cls=_PlainGroupHelp,
+    cls=_AllCommands,
     help="Keeps watch over the claims that an article makes: polls news feeds, matches, logs, and mails digests.",
     epilog="Exit codes: 0 fine, 1 something is wrong, 2 wrong usage or configuration. "
     "`claimwatch COMMAND --help` has examples.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
+    **_HELP,
 )
-digest_app = typer.Typer(
-    cls=_PlainGroupHelp, help="Preview, prepare, show and send digests again.", no_args_is_help=True
+app.add_typer(
+    typer.Typer(cls=_DigestCommands, help="Preview, prepare, show and send digests again.", no_args_is_help=True),
+    name="digest",
 )
-app.add_typer(digest_app, name="digest")
-feeds_app = typer.Typer(
-    cls=_PlainGroupHelp,
-    help="List feeds, find those behind an address, add, import and export them.",
-    no_args_is_help=True,
+app.add_typer(
+    typer.Typer(
+        cls=_FeedsCommands,
+        help="List feeds, find those behind an address, add, import and export them.",
+        no_args_is_help=True,
+    ),
+    name="feeds",
 )
-app.add_typer(feeds_app, name="feeds")
 
 
 def main() -> None:
@@ -112,37 +191,3 @@ def _options(
 ) -> None:
     Global.config, Global.state = config, state
     set_up_logging(verbose)
-
-
-_COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
-    (app, "run", cli_watch.run),
-    (app, "poll", cli_watch.poll_command),
-    (app, "deliver", cli_watch.deliver),
-    (app, "send-test", cli_mail.send_test),
-    (app, "status", cli_watch.status),
-    (app, "health", cli_health.health),
-    (app, "check", cli_watch.check),
-    (app, "matches", cli_log.matches),
-    (app, "try", cli_terms.try_command),
-    (app, "diff", cli_terms.diff),
-    (app, "explain", cli_terms.explain),
-    (app, "match", cli_terms.match_command),
-    (app, "backtest", cli_watch.backtest),
-    (app, "init", cli_setup.init),
-    (app, "schema", cli_setup.schema),
-    (app, "demo", cli_demo.demo),
-    (app, "events", cli_log.events),
-    (app, "verify", cli_log.verify),
-    (app, "rebuild", cli_log.rebuild),
-    (digest_app, "preview", cli_digest.preview),
-    (digest_app, "prepare", cli_digest.prepare),
-    (digest_app, "show", cli_digest.show),
-    (digest_app, "resend", cli_digest.resend),
-    (feeds_app, "list", cli_feeds.list_command),
-    (feeds_app, "discover", cli_feeds.discover),
-    (feeds_app, "add", cli_feeds.add),
-    (feeds_app, "import", cli_feeds.import_command),
-    (feeds_app, "export", cli_feeds.export),
-)
-for _group, _name, _command in _COMMANDS:
-    _group.command(_name, cls=_PlainHelp)(_command)

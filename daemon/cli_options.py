@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from daemon import console
 from daemon.backfill import catch_up
 from daemon.errors import ClaimwatchError
 from daemon.events import Recorded, to_payload
@@ -66,7 +65,10 @@ Since = Annotated[
 
 def match_stored(watch: Watch) -> None:
     """Matches new and changed terms against what is stored, where the log waits for it; a bar shows how far it is."""
-    with closing(console.Backfilling()) as bar:
+    # Loaded here, as elsewhere: what draws on terminals is not for the watch, which takes its options from here.
+    from daemon.console import Backfilling
+
+    with closing(Backfilling()) as bar:
         catch_up(watch, bar.told)
 
 

@@ -1,4 +1,4 @@
-"""The commands that watch: poll, match, log, mail."""
+"""The commands that do once what the watch does by itself, and that say how it does: poll, deliver, status, check."""
 
 from __future__ import annotations
 
@@ -21,59 +21,13 @@ from daemon.delivery import deliver as deliver_prepared
 from daemon.errors import ClaimwatchError, ConfigError
 from daemon.events import DeliveryDeferred, DeliveryRefused, NoticeDeferred, Recorded
 from daemon.inquiries import Listened
-from daemon.journal import Journal
 from daemon.matching import unused_word_lists
-from daemon.metrics import Metrics
 from daemon.moments import timestamp_or_none
 from daemon.outcomes import Failed, Gone
 from daemon.parsing import open_parser
-from daemon.scheduling import Daemon
-from daemon.service import Polled, SystemClock, due_feeds, enrol_feeds, poll, record_rules
+from daemon.service import Polled, SystemClock, due_feeds, poll, record_rules
 from daemon.settings import Settings, load, template_problems
 from daemon.telling import tell_operator
-
-
-def run(config: Config = None, state: State = None) -> None:
-    """Watch: poll, match, log and mail on schedule, until stopped.
-
-    Example: `claimwatch run --config feeds.yaml --state ./state`
-    """
-    with assembly.writing(*given(config, state), "run") as installation:
-        settings = installation.settings
-        enrol_feeds(installation.watch)
-        report = console.Screen() if console.err.is_terminal else Journal()
-        report.start(settings, len(due_feeds(installation.watch)))
-        metrics = Metrics(lambda: daemon.watch)
-
-        def serve(fresh: Settings) -> None:
-            metrics.allow(fresh.polling.timeout_seconds)
-            metrics.listen(fresh.metrics)
-
-        def told(polled: Polled) -> None:
-            metrics.polled(polled)
-            report.told(polled)
-
-        daemon = Daemon(
-            installation.watch,
-            installation.post,
-            settings,
-            installation.reloaded,
-            installation.stamp,
-            ready=report.ready,
-            told=told,
-            before_round=report.begin,
-            after_round=report.end,
-            after_mail=report.mailed,
-            progressed=metrics.progressed,
-            after_reload=serve,
-        )
-        try:
-            serve(settings)
-            asyncio.run(daemon.run())
-        finally:
-            metrics.close()
-            report.close()
-        report.stopped()
 
 
 def poll_command(

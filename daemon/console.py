@@ -19,6 +19,8 @@ from rich.text import Text
 
 from daemon import __version__, backfill
 from daemon.backtest import Snapshot, Summary
+from daemon.counting import counted as counted
+from daemon.counting import noun
 from daemon.coverage import said_once
 from daemon.digests import MatchToTell
 from daemon.duetimes import next_due
@@ -56,7 +58,7 @@ def say_start(settings: Settings, due: int) -> None:
     if settings.mail.smtp is None:
         say_maildir(settings.mail.maildir)
     if waiting := feeds - due:
-        err.print(f"{counted(waiting, 'feed')} {_noun(waiting, 'is', 'are')} not due yet")
+        err.print(f"{counted(waiting, 'feed')} {noun(waiting, 'is', 'are')} not due yet")
 
 
 def say_watching(rules: Rules, now: datetime) -> None:
@@ -143,7 +145,7 @@ def say_round(results: Sequence[Polled]) -> None:
     reached, items = len(results) - len(failed), sum(polled.new_items for polled in results)
     matches = sum(len(polled.matched_claims) for polled in results)
     colour = "green" if reached == len(results) else "red" if not reached else "yellow"
-    sums = f"{items} new {_noun(items, 'item')}, {counted(matches, 'match', 'matches')}"
+    sums = f"{items} new {noun(items, 'item')}, {counted(matches, 'match', 'matches')}"
     err.print(f"[{colour}]{reached} of {counted(len(results), 'feed')} reached[/]; {sums}")
     for (why, hint), feeds in _grouped(failed).items():
         again = min((polled.next_due for polled in feeds if polled.next_due), default=None)
@@ -286,7 +288,7 @@ class WeekReport:
         """A digest fell due: what came in since the last one, and what the digest says of it."""
         if polls := self._polls:
             items, matches = sum(one.new_items for one in polls), sum(len(one.matched_claims) for one in polls)
-            sums = f"{items} new {_noun(items, 'item')}, {counted(matches, 'match', 'matches')}"
+            sums = f"{items} new {noun(items, 'item')}, {counted(matches, 'match', 'matches')}"
             err.print(f"[bold]{digest.at:%a} {digest.at.day} {digest.at:%b}[/]  {len(polls)} polls: {sums}")
         for polled in polls:
             for remark in _remarks(polled):
@@ -349,15 +351,6 @@ def match_lines(match: MatchToTell) -> None:
     out.print(Text.assemble((match.claim, "bold"), head, (f"match {match.position}{remark}", "dim")))
     out.print(Text(f"  {match.title or match.summary[:120]}"))
     out.print(Text.assemble("  ", (terms, "dim"), f"  {match.link or ''}"))
-
-
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """`1 feed`, `2 feeds`."""
-    return f"{count} {_noun(count, one, many)}"
-
-
-def _noun(count: int, one: str, many: str | None = None) -> str:
-    return one if count == 1 else many or one + "s"
 
 
 def indented(console: Console, text: str, columns: int, style: str | None = None) -> None:

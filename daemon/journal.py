@@ -15,10 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.logging import RichHandler
-
 from daemon import __version__
-from daemon.console import err
 from daemon.events import (
     DeliveryAccepted,
     DeliveryCancelled,
@@ -44,6 +41,11 @@ def set_up_logging(verbose: bool = False) -> None:
     """Log lines to stderr: for a terminal, for journald, or plain."""
     handler: logging.Handler
     if sys.stderr.isatty():
+        # Loaded here: where no person looks, there is nothing to draw.
+        from rich.logging import RichHandler
+
+        from daemon.console import err
+
         handler = RichHandler(console=err, show_path=False, log_time_format="%H:%M:%S")
         handler.setFormatter(logging.Formatter("%(message)s"))
     else:

@@ -184,7 +184,8 @@ class MaildirCarrier:
             (self.maildir / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
         host = socket.gethostname().replace("/", r"\057").replace(":", r"\072")
         name = f"{stem}.{host}"
-        if any((self.maildir / "cur").glob(f"{name}*")):
+        # No glob: each pattern would be compiled, and kept.
+        if any(there.startswith(name) for there in os.listdir(self.maildir / "cur")):
             return
         temporary, final = self.maildir / "tmp" / name, self.maildir / "new" / name
         with temporary.open("wb") as file:

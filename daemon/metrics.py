@@ -6,18 +6,17 @@ long the polls have shown no progress) is counted here.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from socket import AF_INET, AF_INET6
-from socketserver import TCPServer, ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from typing import TYPE_CHECKING, Any
 
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import head_of
 from daemon.service import Polled, Watch
+
+if TYPE_CHECKING:
+    from daemon.endpoint import Endpoint
 
 LONGEST_SILENCE_SECONDS = 300.0
 """Without progress of the polls, from when on the watch is called hung, where the timeouts of fetches allow no more."""
@@ -38,7 +37,7 @@ class Metrics:
         self._progressed_at = monotonic()
         self._polls: Counter[str] = Counter()
         self._address: str | None = None
-        self._server: _Server | None = None
+        self._endpoint: Endpoint | None = None
 
     def polled(self, polled: Polled) -> None:
         """Counts what a feed answered."""
@@ -68,19 +67,23 @@ class Metrics:
             raise
 
     def _serve(self, address: str | None) -> None:
-        self._server = _Server.at(address, self._answer) if address else None
+        if address:
+            # Loaded here: most watches serve nothing, and need no HTTP server.
+            from daemon.endpoint import Endpoint
+
+            self._endpoint = Endpoint.at(address, self._answer)
         self._address = address
 
     def close(self) -> None:
         """Ends serving."""
-        if self._server:
-            self._server.end()
-        self._address = self._server = None
+        if self._endpoint:
+            self._endpoint.end()
+        self._address = self._endpoint = None
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
             case "/metrics":
-                # Loaded here: most watches serve none, and prometheus_client takes 2 MB.
+                # Loaded here: prometheus_client takes 2 MB, and whoever asks for /healthz alone needs none.
                 from daemon.exposition import scrape_of
 
                 return scrape_of(self._watch(), self._polls, self._silence_seconds)(environ, start_response)
@@ -105,48 +108,3 @@ class Metrics:
         except ClaimwatchError as error:
             return f"the log can't be read: {error.message}"
         return ""
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """Each request in a thread of its own: a scrape that waits for the log holds up no health check."""
-
-    daemon_threads = True
-
-    @classmethod
-    def at(cls, address: str, answer: Callable[..., Iterable[bytes]]) -> _Server:
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        family = AF_INET6 if ":" in host else AF_INET
-        # wsgiref takes a class and no family.
-        of_family = type("_ServerOfFamily", (cls,), {"address_family": family})
-        try:
-            server: _Server = make_server(host, int(port), answer, of_family, _Quiet)
-        except OSError as error:
-            raise ClaimwatchError(
-                f"metrics: can't be served at {address}: {error.strerror}",
-                hint="Name another port there, or end what listens on this one.",
-            ) from error
-        server.serving = threading.Thread(target=server.serve_forever, name="claimwatch-metrics", daemon=True)
-        server.serving.start()
-        return server
-
-    serving: threading.Thread
-
-    def server_bind(self) -> None:
-        # Not http.server's own, which asks a name server who we are.
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-        self.setup_environ()
-
-    def end(self) -> None:
-        """Stops listening and waits for that."""
-        self.shutdown()
-        self.server_close()
-        self.serving.join()
-
-
-class _Quiet(WSGIRequestHandler):
-    timeout = 10
-
-    def log_message(self, format: str, *args: object) -> None:
-        """A line for each scrape would drown what the journal is read for."""

@@ -23,7 +23,7 @@ from daemon import __version__, queries
 from daemon.assembly import fetcher_of
 from daemon.backfill import Backfill
 from daemon.backfill import waiting as backfill_waiting
-from daemon.console import counted
+from daemon.counting import counted
 from daemon.delivery import deliver
 from daemon.errors import ClaimwatchError, ConfigError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped

@@ -10,9 +10,9 @@ import daemon
 LAYERS = """
 __main__
 cli
-cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail cli_feeds cli_health
+cli_run cli_watch cli_log cli_terms cli_digest cli_setup cli_demo cli_mail cli_feeds cli_health
 cli_options scheduling completion starter demo console_terms console_status metrics
-console_feeds health journal exposition
+console_feeds health journal exposition endpoint
 console assembly schemas
 backtest
 delivery telling sendtest
@@ -64,7 +64,7 @@ commonwords english slavic stems
 words events
 duetimes payloads pacing
 coverage rules notices outcomes
-moments links copies headers
+moments links copies headers counting
 claims
 errors
 """

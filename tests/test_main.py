@@ -13,8 +13,11 @@ import pytest
 import daemon
 from daemon import __version__
 
-NOT_FOR_THE_WATCH = ("feedparser", "nh3", "prometheus_client")
-"""What only a child process or a scrape needs."""
+NOT_FOR_THE_WATCH = {
+    *("feedparser", "nh3", "prometheus_client", "rich", "socketserver"),
+    *("daemon.backtest", "daemon.cli_feeds", "daemon.cli_watch", "daemon.console", "daemon.exposition"),
+}
+"""What only a child process, a scrape, a terminal or another command needs."""
 HEAVY = ("httpx", "pydantic", "rich", "sqlalchemy", "sqlmodel", "typer", "yaml")
 THE_OTHER = '''\
 """A package that has our name, as another distribution would install it."""
@@ -62,16 +65,36 @@ def test_the_version_is_told_before_anything_heavy_is_imported() -> None:
     assert (told.stdout, told.stderr) == (f"claimwatch {__version__}\n[]\n", "")
 
 
-def test_what_the_version_need_not_import_any_other_command_does() -> None:
-    """Else the test above could not fail."""
+def imported_by(*words: str) -> set[str]:
+    """What a command has imported in the end."""
     told = python(
         "-c",
-        "import sys; sys.argv = ['claimwatch', 'check', '--help']\n"
+        f"import sys; sys.argv = ['claimwatch', *{words!r}]\n"
         "from daemon.__main__ import main\n"
         "try: main()\n"
-        f"finally: print(sorted(set({HEAVY!r}) - set(sys.modules)), set({NOT_FOR_THE_WATCH!r}) & set(sys.modules))",
+        "finally: print(*sys.modules)",
     )
-    assert told.stdout.splitlines()[-1] == "[] set()"
+    return set(told.stdout.splitlines()[-1].split())
+
+
+def test_what_the_version_need_not_import_any_other_command_does() -> None:
+    """Else the test above could not fail."""
+    assert not set(HEAVY) - imported_by("check", "--help")
+
+
+def test_the_watch_imports_nothing_that_only_others_need(tmp_path: Path) -> None:
+    (tmp_path / "feeds.yaml").write_text("feeds: {}\n", encoding="utf-8")
+    # The state folder can't be made: it ends when all is imported, and before it begins.
+    watch = imported_by("run", "--config", str(tmp_path / "feeds.yaml"), "--state", str(tmp_path / "feeds.yaml" / "no"))
+    assert "daemon.scheduling" in watch
+    assert not NOT_FOR_THE_WATCH & watch
+
+
+def test_what_the_watch_does_not_import_others_do() -> None:
+    """Else the test above could not fail."""
+    names = ("feedparser", "nh3", "daemon.exposition", "daemon.endpoint", "daemon.cli_feeds", "daemon.cli_watch")
+    told = python("-c", f"import sys, {', '.join(names)}; print(*sys.modules)")
+    assert set(told.stdout.split()) >= NOT_FOR_THE_WATCH
 
 
 def test_the_module_tells_the_version_too() -> None:
