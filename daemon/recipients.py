@@ -12,13 +12,12 @@ from sqlalchemy import Connection, Row, Select, func, literal, select
 from daemon.eventlog import EVENT
 from daemon.moments import moment_or_none, parse_timestamp, timestamp
 from daemon.tables import (
-    DeliveryRow,
-    DigestRow,
-    RecipientRow,
-    table_of,
+    DELIVERY,
+    DIGEST,
+    RECIPIENT,
 )
 
-_recipient, _digest, _delivery = map(table_of, (RecipientRow, DigestRow, DeliveryRow))
+_recipient, _digest, _delivery = RECIPIENT, DIGEST, DELIVERY
 _TAKEN_BACK = ("refused", "cancelled")
 
 
