@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from daemon import assembly
 from daemon.cli_options import Config, State, given
 from daemon.journal import Journal
+from daemon.memory import share_one_arena
 from daemon.metrics import Metrics
 from daemon.scheduling import Daemon
 from daemon.service import Polled, due_feeds, enrol_feeds
@@ -23,6 +24,7 @@ def run(config: Config = None, state: State = None) -> None:
 
     Example: `claimwatch run --config feeds.yaml --state ./state`
     """
+    share_one_arena()
     with assembly.writing(*given(config, state), "run") as installation:
         settings = installation.settings
         enrol_feeds(installation.watch)

@@ -103,6 +103,13 @@ class Sqlite:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
 
+        @sqlalchemy_events.listens_for(engine, "checkin")
+        def rest(connection: Any, _record: object) -> None:
+            # Two to four connections kept 3 MB of pages in an idle watch, and would keep 8; the system has them, too.
+            # It takes 3 µs.
+            if connection is not None:
+                connection.execute("PRAGMA shrink_memory")
+
         _begin_with(engines.reading, "BEGIN")
         _begin_with(engines.writing, "BEGIN IMMEDIATE")
         return engines

@@ -27,6 +27,7 @@ from daemon.counting import counted
 from daemon.delivery import deliver
 from daemon.errors import ClaimwatchError, ConfigError
 from daemon.events import NewEvent, Recorded, WatchStarted, WatchStopped
+from daemon.memory import give_back
 from daemon.moments import doubled
 from daemon.notices import Look, Trouble
 from daemon.parsing import Parser
@@ -57,6 +58,7 @@ BACKFILL_TOLD_SECONDS = 10.0
 STOP_GRACE_SECONDS = 4.0
 MOST_REASON_CHARACTERS = 600
 STEP_CHECK_SECONDS = 5.0
+MEMORY_GIVEN_BACK_EVERY_SECONDS = 60.0
 CLOCK_STEP_SECONDS = 30.0
 LONGEST_SILENCE_TIMEOUTS = 2
 """Of a sound round: feeds that all answer at the last moment, and are then read and matched."""
@@ -173,8 +175,12 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, look_at_rules)
 
     async def _until_stopped(self, rearm: Callable[[], None]) -> None:
-        """Waits, and looks whether the wall clock jumped: set back two hours, it would silence every job as long."""
+        """Waits, and looks whether the wall clock jumped: set back two hours, it would silence every job as long.
+
+        Now and then what rounds, digests and backfills left free goes back to the machine.
+        """
         ahead = time.time() - time.monotonic()
+        given_back = time.monotonic()
         while not self._stop.is_set():
             try:
                 await asyncio.wait_for(self._stop.wait(), STEP_CHECK_SECONDS)
@@ -184,6 +190,9 @@ class Daemon:
                     logger.warning("action=clock_step seconds=%+.0f", step)
                     ahead += step
                     rearm()
+                if time.monotonic() - given_back >= MEMORY_GIVEN_BACK_EVERY_SECONDS:
+                    given_back = time.monotonic()
+                    give_back()
 
     async def _poll_tick(self) -> timedelta:
         watch = self.watch

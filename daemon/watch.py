@@ -55,7 +55,10 @@ class Watch:
     @cached_property
     def matcher(self) -> Matcher:
         """The compiled terms. Made when they are first asked for: what only sends or tells needs no dictionaries."""
-        return compile_rules(self.rules, forms_of, self.before, self._news())
+        before = self.before
+        # Held no longer than it is needed: it has a memory of its own of what words meet, which grows with each item.
+        object.__setattr__(self, "before", None)
+        return compile_rules(self.rules, forms_of, before, self._news())
 
     def _news(self) -> Iterator[str]:
         # Read only where somebody asks: terms that are taken over brought what was learnt with them.

@@ -42,7 +42,7 @@ yamlfiles itemfiles
 eventlog
 schemaversion
 databases lexicon sdnotify
-children lexicon_child
+children lexicon_child memory
 ── core: no network, disk, clock or randomness
 shortfalls
 explaining unheard
