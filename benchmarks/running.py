@@ -8,6 +8,7 @@ which systemd waits for, with a million events in the log. Both read /proc, so t
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import daemon
 from daemon.decisions import after_change
 from daemon.eventlog import EventLog, head_of
 from daemon.knowledge import PollState, keep_poll_state, known_feed, known_items
@@ -182,6 +184,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=IDLE_MINUTES, help="of idling")
     parser.add_argument("--events", type=int, default=EVENTS, help="in the log of the start")
     given = parser.parse_args()
+    # As pip leaves it: where Python may not keep its byte code, each process would compile all that it imports.
+    compileall.compile_dir(Path(daemon.__file__).parent, quiet=1)
     if given.what != "start":
         idle(given.minutes)
     if given.what != "idle":

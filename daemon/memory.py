@@ -6,8 +6,9 @@ library that has no such calls nothing is done.
 
 from __future__ import annotations
 
-import ctypes
 import sys
+from collections.abc import Callable
+from typing import Any
 
 _M_ARENA_MAX = -8
 """As malloc.h has it."""
@@ -18,15 +19,23 @@ def share_one_arena() -> None:
 
     Without, each has a place of its own, and what is free in it is free for no other: 0.4 MB with eight threads.
     """
-    if mallopt := _of_glibc("mallopt"):
+    if mallopt := _call("mallopt"):
         mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
     """Gives back what is free. It takes 0.1 ms for a small watch, 50 ms where a third of a gigabyte was in use."""
-    if trim := _of_glibc("malloc_trim"):
+    if trim := _call("malloc_trim"):
         trim(0)
 
 
-def _of_glibc(name: str) -> ctypes._NamedFuncPointer | None:
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+def _call(name: str) -> Callable[..., Any] | None:
+    """A function of the C library, if it has it."""
+    if sys.platform != "linux":
+        return None
+    try:
+        import ctypes
+    except (ImportError, MemoryError):
+        # Under MemoryDenyWriteExecute= an old libffi can't be loaded: the watch does without.
+        return None
+    return getattr(ctypes.CDLL(None), name, None)
