@@ -19,21 +19,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Engine,
-    Integer,
-    LargeBinary,
-    Row,
-    String,
-    Table,
-    UniqueConstraint,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Engine, Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlmodel import Field, LargeBinary, SQLModel, UniqueConstraint
 
 from daemon.databases import Connection, Database, database_at, database_errors
 from daemon.errors import ClaimwatchError, StreamConflict
@@ -48,7 +36,7 @@ from daemon.events import (
 )
 from daemon.moments import parse_timestamp, timestamp
 from daemon.rules import canonical_json
-from daemon.schemaversion import SCHEMA_VERSION, TABLES, made_by, put_version
+from daemon.schemaversion import SCHEMA_VERSION, made_by, put_version
 
 GENESIS = "0" * 64
 """What the first event's chain builds on."""
@@ -57,22 +45,25 @@ REDACTABLE_KINDS = ("item_seen", "item_revised")
 BATCH_EVENTS = 2_000
 
 
-EVENT = Table(
-    "event",
-    TABLES,
+class EventRow(SQLModel, table=True):
+    """One event as it is stored. `payload` is canonical JSON in UTF-8; `at` is when it was recorded."""
+
+    __tablename__ = "event"
+    __table_args__ = (UniqueConstraint("stream", "version"),)
+
     # autoincrement=False: the position is ours; SQLite would fill a hole.
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("stream", String, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("kind", String, nullable=False, index=True),
-    Column("at", String, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("payload_sha256", String, nullable=False),
-    Column("chain", String, nullable=False),
-    UniqueConstraint("stream", "version"),
-)
-"""One event a row. `payload` is canonical JSON in UTF-8; `at` is when it was recorded. For this module, and for the one
-that checks its chain."""
+    position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    stream: str
+    version: int
+    kind: str = Field(index=True)
+    at: str
+    payload: bytes = Field(sa_type=LargeBinary)
+    payload_sha256: str
+    chain: str
+
+
+EVENT: Any = SQLModel.metadata.tables["event"]
+"""The log as a Core table: for this module, and for the one that checks its chain."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +156,7 @@ class EventLog:
                 head_of(connection)  # fails where `event` is somebody else's table: it gets none of our triggers
             if made and made.version != SCHEMA_VERSION:
                 return
-            TABLES.create_all(connection)
+            SQLModel.metadata.create_all(connection)
             for guard in self.database.guards:
                 connection.exec_driver_sql(guard)
             put_version(connection)

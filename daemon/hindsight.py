@@ -19,10 +19,10 @@ from daemon.pictures import DAYS, DayCount
 from daemon.queries import Untold, to_tell
 from daemon.recipients import Stretch
 from daemon.rules import Stance
-from daemon.tables import DIGEST, DIGEST_MATCH, ITEM, MATCH, REVISION
+from daemon.tables import DigestMatchRow, DigestRow, ItemRow, MatchRow, RevisionRow, table_of
 
-_item, _match, _text = ITEM, MATCH, REVISION
-_digest, _digest_match = DIGEST, DIGEST_MATCH
+_item, _match, _text = map(table_of, (ItemRow, MatchRow, RevisionRow))
+_digest, _digest_match = table_of(DigestRow), table_of(DigestMatchRow)
 
 
 def found_by_day(connection: Connection, claims: Sequence[str], today: date, zone: ZoneInfo) -> list[DayCount]:

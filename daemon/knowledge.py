@@ -25,10 +25,10 @@ from daemon.outcomes import LONGEST_HOST_PAUSE
 from daemon.pacing import NOTHING_ASKED, Asks
 from daemon.rematching import MatchMade, StoredItem
 from daemon.rules import FeedRule
-from daemon.tables import BACKFILL, FEED, ITEM, MATCH, POLL, REVISION
+from daemon.tables import BackfillRow, FeedRow, ItemRow, MatchRow, PollRow, RevisionRow, table_of
 
-_item, _revision, _match, _feed = ITEM, REVISION, MATCH, FEED
-_poll, _backfill = POLL, BACKFILL
+_item, _revision, _match, _feed = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow))
+_poll, _backfill = map(table_of, (PollRow, BackfillRow))
 _CHUNK = 400
 """Values in one IN (…): SQLite takes 32,766 parameters, and older ones 999."""
 _ASKS = TypeAdapter(Asks)
@@ -38,7 +38,7 @@ AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class PollState:
-    """What the poll cache holds of a feed: see `tables.POLL`."""
+    """What the poll cache holds of a feed: see `tables.PollRow`."""
 
     feed: str
     url: str
@@ -294,7 +294,7 @@ def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
 
 @dataclass(frozen=True)
 class BackfillState:
-    """How far a backfill is: see `tables.BACKFILL`."""
+    """How far a backfill is: see `tables.BackfillRow`."""
 
     item_position: int = 0
     items: int = 0

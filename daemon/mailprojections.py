@@ -13,9 +13,11 @@ from daemon.duetimes import calendar_of
 from daemon.events import Recorded
 from daemon.moments import parse_timestamp, timestamp
 from daemon.rows import insert_row, update_rows
-from daemon.tables import DELIVERY, DIGEST, DIGEST_MATCH, RECIPIENT, SUBSCRIPTION
+from daemon.tables import DeliveryRow, DigestMatchRow, DigestRow, RecipientRow, SubscriptionRow, table_of
 
-_subscription, _recipient, _digest, _digest_match, _delivery = SUBSCRIPTION, RECIPIENT, DIGEST, DIGEST_MATCH, DELIVERY
+_subscription, _recipient, _digest, _digest_match, _delivery = map(
+    table_of, (SubscriptionRow, RecipientRow, DigestRow, DigestMatchRow, DeliveryRow)
+)
 REFUSALS_BEFORE_REST = 3
 """After as many refusals in a row, nothing more is prepared for a recipient."""
 _ONE_MORE_REFUSAL = (

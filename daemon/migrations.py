@@ -21,7 +21,7 @@ from daemon.errors import ClaimwatchError
 from daemon.eventlog import EVENT, EventLog, head_of
 from daemon.projections import rebuild
 from daemon.schemaversion import SCHEMA_VERSION, Made, made_by, put_version
-from daemon.tables import BACKFILL, POLL
+from daemon.tables import BackfillRow, PollRow, table_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ index that is new is made by itself."""
 RETIRED: tuple[str, ...] = ()
 """Tables that an earlier version made and this one does not have."""
 
-CACHES: tuple[Table, ...] = (POLL, BACKFILL)
+CACHES: tuple[Any, ...] = (PollRow, BackfillRow)
 """What the log can't give back. Losing it costs a full fetch of each feed, so it is carried over."""
 TOLD_SECONDS = 10.0
 START_SECONDS = 60
@@ -89,7 +89,7 @@ def _migrate(log: EventLog, connection: Connection, made: Made, steps: Mapping[i
     for version in range(made.version + 1, SCHEMA_VERSION + 1):
         if step := steps.get(version):
             step(connection)
-    kept = {cache: _rows(connection, cache) for cache in CACHES}
+    kept = {row: _rows(connection, row) for row in CACHES}
     for name in RETIRED:
         connection.exec_driver_sql(f'DROP TABLE IF EXISTS "{name}"')
     besides = _besides_the_log()
@@ -99,9 +99,9 @@ def _migrate(log: EventLog, connection: Connection, made: Made, steps: Mapping[i
         index.create(connection, checkfirst=True)
     for guard in log.database.guards:
         connection.exec_driver_sql(guard)
-    for cache, rows in kept.items():
+    for row, rows in kept.items():
         if rows:
-            connection.execute(insert(cache), rows)
+            connection.execute(insert(table_of(row)), rows)
     count = rebuild(connection, progress.told)
     put_version(connection)
     logger.info("action=migrated events=%d seconds=%.1f", count, progress.seconds)
@@ -112,22 +112,19 @@ def _besides_the_log() -> list[Table]:
     return [table for table in EVENT.metadata.sorted_tables if table is not EVENT]
 
 
-def _rows(connection: Connection, table: Table) -> list[dict[str, Any]]:
-    """A cache's rows as they can be written anew: what is new in it gets its default, else the cache is empty."""
+def _rows(connection: Connection, row: Any) -> list[dict[str, Any]]:
+    """A cache's rows as this release writes them: what is new in it has its default, else the cache is empty."""
+    table = table_of(row)
     schema = inspect(connection)
     if not schema.has_table(table.name):
         return []
     standing = {column["name"] for column in schema.get_columns(table.name)}
     shared = [column for column in table.columns if column.name in standing]
-    fresh = [
-        column.name
-        for column in table.columns
-        if not (column.nullable or column.default is not None or column.name in standing)
-    ]
+    fresh = [name for name, field in row.model_fields.items() if field.is_required() and name not in standing]
     if fresh:
         logger.info("action=cache_dropped table=%s: %s is new in it", table.name, ", ".join(fresh))
         return []
-    return [dict(found._mapping) for found in connection.execute(select(*shared))]
+    return [row(**found._mapping).model_dump() for found in connection.execute(select(*shared))]
 
 
 class _Progress:

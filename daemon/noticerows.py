@@ -11,9 +11,9 @@ from daemon.events import NoticeDeferred, NoticePrepared, NoticeSent, Recorded
 from daemon.moments import parse_timestamp, timestamp
 from daemon.notices import Told
 from daemon.rows import insert_row, update_rows
-from daemon.tables import NOTICE, TOLD_TROUBLE
+from daemon.tables import NoticeRow, ToldTroubleRow, table_of
 
-_notice, _told = NOTICE, TOLD_TROUBLE
+_notice, _told = table_of(NoticeRow), table_of(ToldTroubleRow)
 NOTICE_TABLES: tuple[Table, ...] = (_notice, _told)
 
 BACK_WITHIN = timedelta(days=7)

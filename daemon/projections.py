@@ -20,22 +20,25 @@ from daemon.moments import timestamp, timestamp_or_none
 from daemon.rows import insert_row, update_rows
 from daemon.rules import FeedRule
 from daemon.tables import (
-    CLAIM,
-    DELIVERY,
-    DIGEST,
-    DIGEST_MATCH,
-    FEED,
-    ITEM,
-    MATCH,
-    POLL,
-    RECIPIENT,
-    REVISION,
-    SUBSCRIPTION,
+    ClaimRow,
+    DeliveryRow,
+    DigestMatchRow,
+    DigestRow,
+    FeedRow,
+    ItemRow,
+    MatchRow,
+    PollRow,
+    RecipientRow,
+    RevisionRow,
+    SubscriptionRow,
+    table_of,
 )
 
-_item, _revision, _match, _feed, _claim = ITEM, REVISION, MATCH, FEED, CLAIM
-_poll = POLL
-_subscription, _recipient, _digest, _digest_match, _delivery = SUBSCRIPTION, RECIPIENT, DIGEST, DIGEST_MATCH, DELIVERY
+_item, _revision, _match, _feed, _claim = map(table_of, (ItemRow, RevisionRow, MatchRow, FeedRow, ClaimRow))
+_poll = table_of(PollRow)
+_subscription, _recipient, _digest, _digest_match, _delivery = map(
+    table_of, (SubscriptionRow, RecipientRow, DigestRow, DigestMatchRow, DeliveryRow)
+)
 PROJECTIONS: tuple[Table, ...] = (
     *(_item, _revision, _match, _feed, _claim, _subscription, _recipient, _digest, _digest_match, _delivery),
     *noticerows.NOTICE_TABLES,

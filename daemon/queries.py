@@ -30,20 +30,23 @@ from daemon.events import (
 )
 from daemon.moments import moment_or_none, parse_timestamp, timestamp
 from daemon.tables import (
-    CLAIM,
-    DELIVERY,
-    DIGEST,
-    DIGEST_MATCH,
-    FEED,
-    ITEM,
-    MATCH,
-    POLL,
-    RECIPIENT,
-    SUBSCRIPTION,
+    ClaimRow,
+    DeliveryRow,
+    DigestMatchRow,
+    DigestRow,
+    FeedRow,
+    ItemRow,
+    MatchRow,
+    PollRow,
+    RecipientRow,
+    SubscriptionRow,
+    table_of,
 )
 
-_item, _match, _feed, _claim, _recipient = ITEM, MATCH, FEED, CLAIM, RECIPIENT
-_subscription, _digest, _digest_match, _delivery, _poll = SUBSCRIPTION, DIGEST, DIGEST_MATCH, DELIVERY, POLL
+_item, _match, _feed, _claim, _recipient = map(table_of, (ItemRow, MatchRow, FeedRow, ClaimRow, RecipientRow))
+_subscription, _digest, _digest_match, _delivery, _poll = map(
+    table_of, (SubscriptionRow, DigestRow, DigestMatchRow, DeliveryRow, PollRow)
+)
 
 _AT_ONCE = 400
 """How many streams or positions are asked for in one query."""
@@ -203,9 +206,7 @@ def match_state(connection: Connection, match: int) -> tuple[datetime | None, bo
 
 def match_of(connection: Connection, claim: str, item: str) -> int | None:
     """The newest match of an item with a claim, by its position."""
-    newest = select(func.max(_match.c.position)).where(_match.c.claim == claim, _match.c.item == item)
-    position: int | None = connection.scalar(newest)
-    return position
+    return connection.scalar(select(func.max(_match.c.position)).where(_match.c.claim == claim, _match.c.item == item))
 
 
 def to_tell(connection: Connection, condition: Any) -> list[MatchToTell]:

@@ -12,12 +12,13 @@ from sqlalchemy import Connection, Row, Select, func, literal, select
 from daemon.eventlog import EVENT
 from daemon.moments import moment_or_none, parse_timestamp, timestamp
 from daemon.tables import (
-    DELIVERY,
-    DIGEST,
-    RECIPIENT,
+    DeliveryRow,
+    DigestRow,
+    RecipientRow,
+    table_of,
 )
 
-_recipient, _digest, _delivery = RECIPIENT, DIGEST, DELIVERY
+_recipient, _digest, _delivery = map(table_of, (RecipientRow, DigestRow, DeliveryRow))
 _TAKEN_BACK = ("refused", "cancelled")
 
 

@@ -22,7 +22,7 @@ from daemon.words import fold
 
 @dataclass(frozen=True)
 class MatchMade:
-    """A match as it stands in the log's tables: see `tables.MATCH`."""
+    """A match as it stands in the log's tables: see `tables.MatchRow`."""
 
     position: int
     claim: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Integer, MetaData, String, Table, delete, insert, inspect, select
+from sqlalchemy import delete, insert, inspect, select
+from sqlmodel import Field, SQLModel
 
 from daemon import __version__
 from daemon.databases import Connection
@@ -15,16 +16,12 @@ come to hold other things. A log of an earlier version is brought up to it when 
 tests/test_migrations.py holds the fingerprint that goes with it."""
 
 
-TABLES = MetaData()
-"""All tables of a log."""
+class SchemaVersionRow(SQLModel, table=True):
+    """The one row that says by which version of the tables a database was made, and by which release."""
 
-_ROW = Table(
-    "schema_version",
-    TABLES,
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("release", String, nullable=False),
-)
-"""The one row that says by which version of the tables a database was made, and by which release."""
+    __tablename__ = "schema_version"
+    version: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    release: str
 
 
 class Made(NamedTuple):
@@ -32,6 +29,9 @@ class Made(NamedTuple):
 
     version: int
     release: str = "0.1.0 or earlier"
+
+
+_ROW: Any = SQLModel.metadata.tables["schema_version"]
 
 
 def made_by(connection: Connection) -> Made | None:

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, func, select
 from daemon.eventlog import BATCH_EVENTS, EVENT, event_at
 from daemon.events import ItemRevised, ItemSeen, from_payload
 from daemon.moments import parse_timestamp, timestamp
-from daemon.tables import ITEM
+from daemon.tables import ItemRow, table_of
 from daemon.trials import StoredItem
 
-_item = ITEM
+_item = table_of(ItemRow)
 _when = func.coalesce(_item.c.published, _item.c.first_seen)
 MOST_NAMESAKES = 6
 """Of the items that a name may mean, how many are read: more than one is told as too many."""

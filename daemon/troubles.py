@@ -16,17 +16,18 @@ from daemon.moments import moment_or_none, parse_timestamp, timestamp
 from daemon.notices import Key, Look, Mentioned, Trouble, online_since, with_offline
 from daemon.recipients import resting_recipients
 from daemon.tables import (
-    DELIVERY,
-    DIGEST,
-    FEED,
-    NOTICE,
-    POLL,
-    SUBSCRIPTION,
-    TOLD_TROUBLE,
+    DeliveryRow,
+    DigestRow,
+    FeedRow,
+    NoticeRow,
+    PollRow,
+    SubscriptionRow,
+    ToldTroubleRow,
+    table_of,
 )
 
-_feed, _poll, _notice, _told = FEED, POLL, NOTICE, TOLD_TROUBLE
-_digest, _delivery, _subscription = DIGEST, DELIVERY, SUBSCRIPTION
+_feed, _poll, _notice, _told = map(table_of, (FeedRow, PollRow, NoticeRow, ToldTroubleRow))
+_digest, _delivery, _subscription = map(table_of, (DigestRow, DeliveryRow, SubscriptionRow))
 
 WAITS_TOO_LONG = timedelta(days=1)
 """A message that is not taken for so long is told, also when others were taken meanwhile."""

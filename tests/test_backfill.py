@@ -35,12 +35,12 @@ from daemon.rematching import after_rematching
 from daemon.rendering import unpack
 from daemon.rules import ClaimRule, Rules, TermRule
 from daemon.service import Watch, record_rules
-from daemon.tables import BACKFILL, MATCH
+from daemon.tables import BackfillRow, MatchRow, table_of
 from tests.databases import AnyDatabase
 from tests.support import NOW, claim, feed, item, post, rules
 
 DAY = timedelta(days=1)
-MATCH, BACKFILL = MATCH, BACKFILL
+MATCH, BACKFILL = table_of(MatchRow), table_of(BackfillRow)
 Row = tuple[Any, ...]
 
 

@@ -70,7 +70,7 @@ errors
 """
 # The one thing that the shell gives the core: nothing. What the core may use of the standard library is listed here.
 CORE_MAY_NOT_IMPORT = {
-    *("asyncio", "httpx", "os", "pathlib", "random", "secrets", "socket", "sqlalchemy", "sqlite3"),
+    *("asyncio", "httpx", "os", "pathlib", "random", "secrets", "socket", "sqlalchemy", "sqlite3", "sqlmodel"),
     *("subprocess", "tempfile", "threading", "time", "urllib.request", "uuid"),
 }
 ONLY_IN = {
@@ -79,10 +79,11 @@ ONLY_IN = {
     "httpcore": {"guard"},
     "aiosmtplib": {"smtp"},
     "apscheduler": {"scheduling"},
+    "sqlmodel": {"eventlog", "schemaversion", "tables"},
     "sqlalchemy": {
         *("databases", "eventlog", "chain", "rows", "projections", "mailprojections", "comparison", "knowledge"),
         *("queries", "hindsight", "recipients", "troubles", "storeditems", "noticerows"),
-        *("schemaversion", "migrations", "tables"),
+        *("schemaversion", "migrations"),
     },
     "yaml": {"yamlfiles", "yamledit"},
     "typer": {

@@ -13,12 +13,12 @@ from daemon.assembly import verify
 from daemon.backfill import Backfill, waiting
 from daemon.outcomes import Changed
 from daemon.service import Watch, record_rules
-from daemon.tables import MATCH
+from daemon.tables import MatchRow, table_of
 from tests.support import claim, item, rss, rules, take_in, watching
 from tests.test_delivery import Meddled, meanwhile
 
 A, B = claim("cave-bear"), claim("energy-strike-pause")
-match = MATCH
+match = table_of(MatchRow)
 
 
 def says(title: str, summary: str = "") -> Changed:

@@ -24,6 +24,7 @@ from daemon.errors import ClaimwatchError
 from daemon.eventlog import EVENT, EventLog, head_of, read
 from daemon.migrations import CACHES, bring_up, refuse_unfit
 from daemon.schemaversion import SCHEMA_VERSION, made_by
+from daemon.tables import PollRow, table_of
 from tests.databases import ON_BOTH, AnyDatabase, SqliteDatabase, behind, database_of
 from tests.oldlogs import names, put_into_postgresql, put_into_sqlite
 
@@ -91,7 +92,7 @@ def shape(connection: Connection) -> dict[str, Any]:
 
 
 def caches(log: EventLog) -> dict[str, list[tuple[str, ...]]]:
-    return behind(log).dump(list(CACHES))
+    return behind(log).dump([table_of(row) for row in CACHES])
 
 
 def test_there_is_a_log_of_the_first_release() -> None:
@@ -138,7 +139,7 @@ def test_a_column_that_is_new_in_a_cache_gets_its_default(old_log: EventLog, old
     bring_up(old_log, NOW)
     with old_log.reading() as connection:
         assert connection.exec_driver_sql("SELECT feed, failures FROM poll ORDER BY feed").all() == [
-            ("gazette", 0),
+            ("gazette", PollRow.model_fields["failures"].default),
             ("herald", 0),
         ]
 

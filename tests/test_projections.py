@@ -56,7 +56,7 @@ from daemon.moments import timestamp
 from daemon.notices import Stage, Told, TroubleKind
 from daemon.projections import PROJECTIONS, project, record
 from daemon.rules import Rules
-from daemon.tables import POLL
+from daemon.tables import PollRow, table_of
 from tests import support
 from tests.databases import ON_BOTH, AnyDatabase, behind, database_of
 from tests.test_events import EXAMPLES
@@ -364,7 +364,9 @@ def test_a_rebuild_of_an_empty_log_leaves_empty_tables(log: EventLog) -> None:
 
 def test_a_rebuild_appends_nothing_and_leaves_the_poll_cache(told: EventLog) -> None:
     with told.transaction(NOON) as transaction:
-        transaction.connection.execute(insert(POLL).values(feed="gazette", url="u", window="[]", failures=0))
+        transaction.connection.execute(
+            insert(table_of(PollRow)).values(feed="gazette", url="u", window="[]", failures=0)
+        )
     head = verify(told)
     rebuild_projections(told)
     assert verify(told) == head
@@ -438,7 +440,9 @@ def test_verifying_changes_nothing(told: EventLog) -> None:
 
 def test_the_poll_cache_is_no_projection(told: EventLog) -> None:
     with told.transaction(NOON) as transaction:
-        transaction.connection.execute(insert(POLL).values(feed="gazette", url="u", window="[]", failures=0))
+        transaction.connection.execute(
+            insert(table_of(PollRow)).values(feed="gazette", url="u", window="[]", failures=0)
+        )
     assert verify(told).position > 0
 
 
