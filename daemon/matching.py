@@ -70,7 +70,7 @@ class Matcher:
                 del found[term.claim]
         if not found:
             return ()
-        telling = _Telling(reading, title, summary, content)
+        telling = _Telling(reading)
         return tuple(
             Match(claim, tuple(telling.evidence(self._in_order(claim, found[claim]))))
             for claim in sorted(found, key=self._order.__getitem__)
@@ -179,9 +179,8 @@ def _numbered_alike(terms: Iterable[_Planned], base: Matcher, claim: str) -> lis
 class _Telling:
     """Makes evidence of places: the characters where they are, and the words that stand there."""
 
-    def __init__(self, reading: Reading, title: str, summary: str, content: str) -> None:
+    def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._texts = (title, summary, content)
         self._spans: dict[Axis, Spans] = {}
 
     def evidence(self, found: Iterable[tuple[CompiledTerm, Found]]) -> Iterator[Evidence]:
@@ -189,15 +188,17 @@ class _Telling:
             by_field = self._by_field(places)
             for axis, field in enumerate(FIELDS):
                 if there := by_field.get(axis):
-                    spans = tuple(map(self._spans_in(axis).at, sorted(there)))
-                    text = self._texts[axis]
-                    surface = tuple(text[start:end] for start, end in spans)
+                    text, span_at = self._reading.texts[axis], self._spans_in(axis).at
+                    spans = tuple([span_at(place) for place in sorted(there)])
+                    surface = tuple([text[start:end] for start, end in spans])
                     yield Evidence(term.rule.text, term.rule.stance, field, spans, surface)
 
     def _spans_in(self, axis: Axis) -> Spans:
-        if axis not in self._spans:
-            self._spans[axis] = Spans(self._texts[axis], self._reading.widths(axis))
-        return self._spans[axis]
+        spans = self._spans.get(axis)
+        if spans is None:
+            reading = self._reading
+            spans = self._spans[axis] = Spans(reading.texts[axis], reading.pieces[axis], reading.field(axis).begins)
+        return spans
 
     def _by_field(self, places: Found) -> Mapping[Axis, Iterable[int]]:
         if ACROSS not in places:
