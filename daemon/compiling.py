@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from daemon.readings import ACROSS, CONTENT, SUMMARY, TITLE, Axis
 from daemon.rules import TermRule
 from daemon.searching import (
-    ACROSS,
-    CONTENT,
     EITHER,
-    SUMMARY,
-    TITLE,
     All,
     Any,
-    Axis,
     Close,
     Leaf,
     Local,

@@ -15,19 +15,8 @@ from typing import TypeAlias
 
 from daemon.commonwords import COMMON
 from daemon.compiling import CompiledTerm
-from daemon.searching import (
-    WHOLE,
-    All,
-    Any,
-    Close,
-    Leaf,
-    Node,
-    Reading,
-    Row,
-    Some,
-    Within,
-    Without,
-)
+from daemon.readings import Reading
+from daemon.searching import All, Any, Close, Leaf, Node, Row, Some, Within, Without
 from daemon.terms import Word
 from daemon.vocabulary import Vocabulary
 from daemon.words import fold
@@ -163,7 +152,7 @@ class Index:
         behind = self._behind
         for first in present & self._heads:
             if not is_absent(behind[first]):
-                keys += reading.field(WHOLE).in_order(behind, self._vocabulary.narrow)
+                keys += reading.places.in_order(behind, self._vocabulary.narrow)
                 break
         for key in keys:
             waiting = self._waiting[key]

@@ -16,8 +16,9 @@ from typing import NamedTuple
 from daemon.compiling import CompiledTerm, Compiler
 from daemon.events import Evidence
 from daemon.indexing import Index
+from daemon.readings import ACROSS, CONTENT, SUMMARY, TITLE, Axis, Reading
 from daemon.rules import ClaimRule, Rules, TermRule
-from daemon.searching import ACROSS, CONTENT, SUMMARY, TITLE, Axis, Found, Reading
+from daemon.searching import Found
 from daemon.terms import FIELDS, And, In, Near, Not, Or, Term, Word, parse_term, words_to_inflect
 from daemon.vocabulary import Cells, Inflect, Vocabulary
 from daemon.words import Spans, fold
@@ -197,17 +198,17 @@ class _Telling:
         spans = self._spans.get(axis)
         if spans is None:
             reading = self._reading
-            spans = self._spans[axis] = Spans(reading.texts[axis], reading.pieces[axis], reading.field(axis).begins)
+            spans = self._spans[axis] = Spans(reading.texts[axis], reading.pieces[axis], reading.begins(axis))
         return spans
 
     def _by_field(self, places: Found) -> Mapping[Axis, Iterable[int]]:
         if ACROSS not in places:
             return places
         # What a term says of one field alone (title:) has places of its own beside those.
-        border = self._reading.field(TITLE).end
+        border = self._reading.field(SUMMARY).begin
         by_field = {axis: set(places.get(axis, ())) for axis in (TITLE, SUMMARY, CONTENT)}
         by_field[TITLE].update(at for at in places[ACROSS] if at < border)
-        by_field[SUMMARY].update(at - border for at in places[ACROSS] if at >= border)
+        by_field[SUMMARY].update(at for at in places[ACROSS] if at >= border)
         return by_field
 
 

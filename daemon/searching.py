@@ -1,211 +1,26 @@
 """Terms ready to be looked for: a tree over the numbers of `vocabulary`, and where it stands in an item.
 
-A field's words lie on an axis in half-words (`words.Unit`). A *way* is one way in which a part of a term stands in a
-field: the places that it takes there, in order.
+A part that has a place stands in a field in *ways* (`readings.Way`), each of which are the places that it takes there.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from typing import Protocol, TypeAlias
 
-from daemon.vocabulary import Cell, Cells, Run
-from daemon.words import pieces
+from daemon.readings import SUMMARY, TITLE, Axis, Field, Reading, Way
 
-Way: TypeAlias = tuple[int, ...]
 _FEW = 8
 """Ways up to which going through all is faster than bisecting."""
-_FEW_NUMBERS = 8
-"""Numbers up to which looking for each is faster than finding out about all."""
 
-
-Axis: TypeAlias = int
-"""What a term is looked for in: a field, or title and summary as one text. No enum: those hash in Python, which took a
-fifth of the time of a match."""
-TITLE, SUMMARY, CONTENT, ACROSS, WHOLE = range(5)
 EITHER: tuple[Axis, ...] = (TITLE, SUMMARY)
 """Where a term is looked for that says nothing else."""
 
 Found: TypeAlias = dict[Axis, Collection[int]]
 """The places that make a term true, by axis. Empty where nothing had to be there."""
-
-
-class Field:
-    """The words of one axis that meet something, found out as far as somebody asks: most items meet no term or one."""
-
-    __slots__ = ("_at", "_joins", "begins", "cells", "is_plain", "known", "ways")
-
-    def __init__(self, cells: Sequence[Cell], begins: Sequence[int], *, is_plain: bool) -> None:
-        self.cells = cells
-        self.begins = begins
-        """Where each piece begins on the axis, and where the last one ends."""
-        self.is_plain = is_plain
-        """Whether each piece is a word, and so takes two half-words: no hyphens, no scripts without spaces."""
-        self.ways: Mapping[int, Sequence[Way]] = _Ways(cells, begins)
-        """The ways of each number, in order; of one that is not there, none."""
-        self.known: dict[Local, Sequence[Way]] = {}
-        """The ways of what several terms share: found once."""
-        self._at: dict[int, tuple[int, ...]] | None = None
-        self._joins: dict[int, int] = {}
-
-    @property
-    def end(self) -> int:
-        """How far the field reaches."""
-        return self.begins[-1]
-
-    def rows(self, numbers: Sequence[int], widths: Sequence[int]) -> Sequence[Way]:
-        """Where these numbers follow on each other; `widths` says how far each reaches."""
-        ways = self.ways[numbers[0]]
-        if not ways:
-            return ()
-        if not self.is_plain:
-            here, joins = self.places()
-            for width, number in zip(widths, numbers[1:], strict=False):
-                ways = [
-                    (*way, at) for way in ways for at in _next_to(way[-1], width, joins) if number in here.get(at, ())
-                ]
-            return ways
-        cells, count, found = self.cells, len(numbers), []
-        for (begin,) in ways:
-            at = begin // 2
-            for number, cell in zip(numbers, cells[at : at + count], strict=False):
-                if number not in cell:
-                    break
-                at += 1
-            if 2 * (at - count) == begin:
-                found.append(tuple(range(begin, 2 * at, 2)))
-        return found
-
-    def places(self) -> tuple[Mapping[int, tuple[int, ...]], Mapping[int, int]]:
-        """What stands at each place; and where what hyphens join stands, with where the next word does."""
-        if self._at is None:
-            self._at = {}
-            for begin, cell in zip(self.begins, self.cells, strict=False):
-                if isinstance(cell, Run):
-                    self._at.update([(begin + place, numbers) for place, numbers in cell.units])
-                    self._joins.update([(begin + place, begin + after) for place, after in cell.joins])
-                elif cell:
-                    self._at[begin] = cell
-        return self._at, self._joins
-
-    def in_order(self, behind: Mapping[int, Set[int]], narrow: Set[int]) -> list[tuple[int, int]]:
-        """The pairs of numbers that follow on each other here, of those that `behind` has: by the first, the second
-        ones. `narrow` are the numbers that reach one half-word."""
-        found: list[tuple[int, int]] = []
-        for cell, following in pairwise(self.cells) if self.is_plain else self._followed(behind, narrow):
-            if cell and following:
-                for first in cell:
-                    if first in behind and not behind[first].isdisjoint(following):
-                        found += [(first, second) for second in following if second in behind[first]]
-        return found
-
-    def _followed(self, behind: Mapping[int, Set[int]], narrow: Set[int]) -> Iterator[tuple[Iterable[int], Cell]]:
-        here, joins = self.places()
-        for at, numbers in here.items():
-            for first in numbers:
-                if first in behind:
-                    width = 1 if first in narrow else 2
-                    for place in _next_to(at, width, joins) if joins else (at + width,):
-                        if place in here:
-                            yield (first,), here[place]
-
-
-def _next_to(at: int, width: int, joins: Mapping[int, int]) -> tuple[int, ...]:
-    """The places right behind a word at `at`: what stands there, and what hyphens join from there on."""
-    after = joins.get(at, at + width)
-    return (after, after + 1) if after + 1 in joins else (after,)
-
-
-class _Ways(dict[int, list[Way]]):
-    """The ways of numbers, one after the other as they are asked for; from a few on, all."""
-
-    __slots__ = ("_begins", "_cells", "_is_whole")
-
-    def __init__(self, cells: Sequence[Cell], begins: Sequence[int]) -> None:
-        super().__init__()
-        self._cells = cells
-        self._begins = begins
-        self._is_whole = False
-
-    def __missing__(self, number: int) -> list[Way]:
-        if self._is_whole:
-            return []
-        if len(self) >= _FEW_NUMBERS:
-            self._find_all()
-            return self[number]
-        ways: list[Way] = []
-        for begin, cell in [pair for pair in zip(self._begins, self._cells, strict=False) if number in pair[1]]:
-            if isinstance(cell, Run):
-                ways += [(begin + place,) for place, numbers in cell.units if number in numbers]
-            else:
-                ways.append((begin,))
-        self[number] = ways
-        return ways
-
-    def _find_all(self) -> None:
-        self.clear()
-        for begin, cell in zip(self._begins, self._cells, strict=False):
-            if isinstance(cell, Run):
-                units = cell.units
-            elif cell:
-                units = ((0, cell),)
-            else:
-                continue
-            for place, numbers in units:
-                way = (begin + place,)
-                for number in numbers:
-                    if number in self:
-                        self[number].append(way)
-                    else:
-                        self[number] = [way]
-        self._is_whole = True
-
-
-class Reading:
-    """One item, cut into pieces and these into cells, once."""
-
-    __slots__ = ("_begins", "_ends", "_fields", "cells", "pieces", "present", "texts")
-
-    def __init__(self, cells: Cells, title: str, summary: str, content: str) -> None:
-        self.texts = (title, summary, content)
-        self.pieces = (pieces(title), pieces(summary), pieces(content) if content else [])
-        self.cells: list[Cell] = list(map(cells.__getitem__, chain.from_iterable(self.pieces)))
-        """What all pieces meet: those of the title, of the summary, and of the content."""
-        self.present: set[int] = set(chain.from_iterable(self.cells))
-        self._fields: list[Field | None] = [None, None, None, None, None]
-        self._begins: Sequence[int] = ()
-
-    def field(self, axis: Axis) -> Field:
-        """The words of an axis."""
-        found = self._fields[axis]
-        if found is None:
-            found = self._fields[axis] = self._made(axis)
-        return found
-
-    def _made(self, axis: Axis) -> Field:
-        begins = self._begins or self._find_begins()
-        title = len(self.pieces[TITLE])
-        summary = title + len(self.pieces[SUMMARY])
-        end = len(self.cells)
-        first, last = ((0, title), (title, summary), (summary, end), (0, summary), (0, end))[axis]
-        is_plain = isinstance(begins, range)
-        if is_plain:
-            here: Sequence[int] = range(0, 2 * (last - first) + 1, 2)
-        else:
-            start = begins[first]
-            here = [begin - start for begin in begins[first : last + 1]] if start else begins[: last + 1]
-        return Field(self.cells[first:last], here, is_plain=is_plain)
-
-    def _find_begins(self) -> Sequence[int]:
-        if Run in set(map(type, self.cells)):
-            widths = [2 if cell.__class__ is tuple else cell.width for cell in self.cells]  # type: ignore[union-attr]
-            self._begins = list(accumulate(widths, initial=0))
-        else:
-            self._begins = range(0, 2 * len(self.cells) + 1, 2)
-        return self._begins
 
 
 class Node(Protocol):
@@ -241,7 +56,7 @@ class Leaf(Local):
     number: int
 
     def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
-        return field.ways[self.number]
+        return field.ways(self.number)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -264,8 +79,9 @@ class Any(Local):
     def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
         known = field.known.get(self)
         if known is None:
-            ways = (way for part in self.parts for way in part.ways(field, every=True))
-            known = field.known[self] = list(dict.fromkeys(ways))
+            found = [ways for part in self.parts if (ways := part.ways(field, every=True))]
+            known = found[0] if len(found) == 1 else list(dict.fromkeys(chain.from_iterable(found)))
+            field.known[self] = known
         return known
 
 
