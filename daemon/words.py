@@ -125,7 +125,7 @@ def words_of(chunk: str) -> list[str]:
 
 def is_one_word(text: str) -> bool:
     """Whether it is, at a glance, one word of letters and digits of a script with spaces. False may be wrong."""
-    return text.isalnum() and max(text) < "\u0900" and "ʼ" not in text
+    return text.isalnum() and (text.isascii() or (max(text) < "\u0900" and "ʼ" not in text))
 
 
 def parts_of(word: str) -> list[str]:
