@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from daemon.readings import ACROSS, CONTENT, SUMMARY, TITLE, Axis
 from daemon.rules import TermRule
 from daemon.searching import (
-    ACROSS,
-    CONTENT,
     EITHER,
-    SUMMARY,
-    TITLE,
     All,
     Any,
-    Axis,
     Close,
     Leaf,
     Local,
@@ -30,6 +26,8 @@ from daemon.words import fold
 
 _AXES = {"title": TITLE, "summary": SUMMARY, "content": CONTENT}
 _ACROSS = (ACROSS,)
+_NO_LISTS = frozenset[str]()
+"""One for all terms without: each new one would take 216 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,9 @@ class Compiler:
         """A term as a user wrote it, ready to be looked for. Raises TermError where it can't be read."""
         self._named, self._reads_content = set(), False
         node = self._node(parse_term(rule.text), 2 * ((rule.within_words or self._within_words) - 1))
-        return CompiledTerm(claim, rule, never, node, frozenset(self._named), self._reads_content)
+        return CompiledTerm(
+            claim, rule, never, node, frozenset(self._named) if self._named else _NO_LISTS, self._reads_content
+        )
 
     def _node(self, term: Term, reach: int) -> Node:
         match term:

@@ -1,117 +1,42 @@
 """By what a term is looked up, so that it costs nothing where it can't match.
 
 Whatever matches a term has one of each of the things that the term requires. A term is listed under the rarest of them,
-beside the next rarest; a phrase under the rarer of two of its words that follow on each other, because the rarest word
-of a phrase of common words is in every item (measured: 1,445 µs an item by one word, 44 by a pair, for 50,000 such
+beside the next rarest. A phrase of nothing but common words is listed under two of them that follow on each other,
+because even the rarest is in every item (measured: 1,445 µs an item by one word, 44 by a pair, for 50,000 such
 phrases). Which words are rare is learnt from texts of the news, where there are some: it decides what is looked at in
 vain, and never what is found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from daemon.commonwords import COMMON
 from daemon.compiling import CompiledTerm
-from daemon.searching import (
-    ACROSS,
-    CONTENT,
-    EITHER,
-    All,
-    Any,
-    Axis,
-    Close,
-    Field,
-    Leaf,
-    Node,
-    Reading,
-    Row,
-    Some,
-    Within,
-    Without,
-)
+from daemon.readings import Reading
+from daemon.searching import All, Any, Close, Leaf, Node, Row, Some, Within, Without
 from daemon.terms import Word
-from daemon.vocabulary import Cell, Vocabulary
+from daemon.vocabulary import Vocabulary
 from daemon.words import fold
 
 MOST_SECONDS = 32
 """Alternatives of a second word under each of which a term is listed; with more of them, the first must do."""
 _GUESS_IN_TEXTS = 0.01
 """What a guess counts beside texts that were read: no word that none of them had is taken for one that they had."""
-_FEW = 4
-"""Numbers up to which going through all is faster than a set's own way, and needs no set."""
+_COMMON_SHARE = 0.02
+"""The part of all items from which on a word is common."""
+_COMMON_GUESS = 1_000
+"""What such a word costs beside others, where no texts were read."""
 
 Key: TypeAlias = int | tuple[int, int]
 """What a term can be looked up by: a number, or two that follow on each other."""
 Keys: TypeAlias = tuple[Key, ...]
 """Of these, at least one is in every item that the term matches."""
-
-
-_NONE: dict[int, list[int]] = {}
-"""For all that have none: at 100,000 terms, empty dictionaries would take 10 MB. Nothing is ever put into it."""
-
-
-class _Under:
-    """The terms that are listed under a number, each by another number that it needs.
-
-    `beside` are those that need that one anywhere in the item (which for a term that needs no other is the number
-    itself), `behind` those that need it as the next word, `before` as the last one. `others` is all three, for one
-    look.
-    """
-
-    __slots__ = ("before", "behind", "beside", "others")
-
-    def __init__(self) -> None:
-        self.beside = self.behind = self.before = _NONE
-        self.others: Collection[int] = ()
-
-    def copy(self) -> _Under:
-        """Another one with the same terms."""
-        copy = _Under()
-        for name in ("beside", "behind", "before"):
-            if there := getattr(self, name):
-                setattr(copy, name, {other: list(terms) for other, terms in there.items()})
-        return copy
-
-    def put(self, where: Literal["beside", "behind", "before"], other: int, term: int) -> None:
-        """Lists a term."""
-        there = getattr(self, where)
-        if there is _NONE:
-            setattr(self, where, {other: [term]})
-        else:
-            there.setdefault(other, []).append(term)
-
-    def complete(self) -> None:
-        """Makes `others` of what was listed."""
-        others = {*self.beside, *self.behind, *self.before}
-        self.others = tuple(others) if len(others) <= _FEW else others
-
-    def between(self, last: Iterable[int], following: Iterable[int], found: set[int]) -> None:
-        """Finds the terms whose words are in order where the number stands, between these two."""
-        if behind := self.behind:
-            for second in following:
-                if second in behind:
-                    found.update(behind[second])
-        if before := self.before:
-            for second in last:
-                if second in before:
-                    found.update(before[second])
-
-    def within(self, first: int, field: Field, width: Callable[[int], int], found: set[int]) -> None:
-        """The same, wherever the number stands in a field."""
-        there, ways = field.at, field.ways
-        if self.behind:
-            reach = width(first)
-            for (at,) in ways[first]:
-                self.between(
-                    (), [second for after in field.next_to(at, reach) for second in there.get(after, ())], found
-                )
-        for second in self.before.keys() & ways.keys():
-            reach = width(second)
-            if any(first in there.get(after, ()) for (at,) in ways[second] for after in field.next_to(at, reach)):
-                found.update(self.before[second])
+_Waiting: TypeAlias = dict[int, int | list[int]]
+"""The terms that are listed under a key, by another number that they need (the key's own, where they need no other).
+Most are alone there, and a list of one would take 64 bytes more."""
 
 
 class Index:
@@ -125,16 +50,22 @@ class Index:
         self._rest: list[tuple[int, ...]] = []
         """By number, what a term requires besides that by which it is listed."""
         self._unlisted: list[int] = []
-        self._under: dict[int, _Under] = {}
-        self.firsts: set[int] = set()
-        """What terms are listed under: a set and a set meet twice as fast as a set and a dictionary's keys."""
+        self._waiting: dict[Key, _Waiting] = {}
+        self._others: dict[int, set[int]] = {}
+        """What else the terms need that are listed under a number: the keys of what waits there. Two sets tell four
+        times faster than anything else whether they share something."""
+        self._firsts: set[int] = set()
+        self._heads: set[int] = set()
+        self._behind: dict[int, set[int]] = {}
+        """Of all pairs that terms are listed under, by the first word, the second ones."""
         self._alive = 0
 
     def copy(self) -> Index:
         """Another index with the same terms: what is put into it is not in this one."""
         copy = Index(self._vocabulary)
         copy.terms, copy._rarity = list(self.terms), self._rarity
-        copy._under, copy._rest = dict(self._under), list(self._rest)
+        copy._waiting, copy._rest = dict(self._waiting), list(self._rest)
+        copy._others, copy._behind = dict(self._others), dict(self._behind)
         return copy
 
     def put(self, term: CompiledTerm) -> int:
@@ -166,106 +97,95 @@ class Index:
         return frozenset[str]().union(*(term.lists for number in numbers if (term := self.terms[number])))
 
     @property
+    def keys(self) -> Collection[Key]:
+        """What terms are listed under."""
+        return self._waiting.keys()
+
+    @property
     def size(self) -> tuple[int, int]:
         """How many terms are in it, and how many numbers are used up by those that were dropped."""
         return self._alive, len(self.terms) - self._alive
 
     def complete(self) -> None:
         """Lists the terms that were put in, each by the rarest that it requires."""
-        changed: dict[int, _Under] = {}
+        changed: dict[Key, _Waiting] = {}
         for number in self._unlisted:
             if (term := self.terms[number]) is not None:
                 required = _by_rarity(_required(term.node, self._rarity), self._rarity)
                 self._list(number, required, changed)
                 self._rest[number] = _rest(required)
-        for under in changed.values():
-            under.complete()
-        self._under |= changed
-        self.firsts = set(self._under)
         self._unlisted = []
-        terms = [term for term in self.terms if term]
-        self.reads_content = any(term.reads_content for term in terms)
-        across = any(term.rule.across for term in terms)
-        self._axes = ((ACROSS,) if across else EITHER) + ((CONTENT,) if self.reads_content else ())
+        self._waiting |= changed
+        self._others |= {key: set(waiting) for key, waiting in changed.items() if isinstance(key, int)}
+        behind: dict[int, set[int]] = {}
+        for key in changed:
+            if not isinstance(key, int):
+                behind.setdefault(key[0], set()).add(key[1])
+        self._behind |= {first: self._behind.get(first, set()) | seconds for first, seconds in behind.items()}
+        self._firsts, self._heads = set(self._others), set(self._behind)
+        self.reads_content = any(term.reads_content for term in self.terms if term)
 
-    def _list(self, term: int, required: Sequence[Keys], changed: dict[int, _Under]) -> None:
+    def _list(self, term: int, required: Sequence[Keys], changed: dict[Key, _Waiting]) -> None:
         for key in required[0]:
-            if isinstance(key, int):
-                under = self._to_change(key, changed)
-                for other in _seconds_of(key, required, self._rarity):
-                    under.put("beside", other, term)
-            else:
-                first, second = key
-                if self._rarity.cost(first) <= self._rarity.cost(second):
-                    self._to_change(first, changed).put("behind", second, term)
+            waiting = changed.get(key)
+            if waiting is None:
+                # Another index may share what is there.
+                waiting = changed[key] = {
+                    other: terms if isinstance(terms, int) else list(terms)
+                    for other, terms in self._waiting.get(key, {}).items()
+                }
+            for other in _seconds_of(key, required, self._rarity):
+                there = waiting.get(other)
+                if there is None:
+                    waiting[other] = term
+                elif isinstance(there, int):
+                    waiting[other] = [there, term]
                 else:
-                    self._to_change(second, changed).put("before", first, term)
-
-    def _to_change(self, first: int, changed: dict[int, _Under]) -> _Under:
-        under = changed.get(first)
-        if under is None:
-            # Another index may share what is there.
-            there = self._under.get(first)
-            under = changed[first] = there.copy() if there else _Under()
-        return under
+                    there.append(term)
 
     def candidates(self, reading: Reading) -> set[int]:
         """The numbers of the terms that may match."""
         found: set[int] = set()
-        present, under = reading.present, self._under
+        present, others = reading.present, self._others
         is_absent = present.isdisjoint
-        in_order: dict[int, _Under] = {}
-        for first in present & self.firsts:
-            waiting = under[first]
-            if is_absent(waiting.others):
-                continue
-            if beside := waiting.beside:
-                # A view meets a set by going through the smaller of both.
-                for other in beside.keys() & present:
-                    found.update(beside[other])
-            if waiting.behind or waiting.before:
-                in_order[first] = waiting
-        if in_order:
-            for axis in self._axes:
-                _find_in_order(reading, axis, in_order, self._vocabulary.width, found)
+        keys: list[Key] = [first for first in present & self._firsts if not is_absent(others[first])]
+        behind = self._behind
+        for first in present & self._heads:
+            if not is_absent(behind[first]):
+                keys += reading.places.in_order(behind, self._vocabulary.narrow)
+                break
+        for key in keys:
+            waiting = self._waiting[key]
+            # A view meets a set by going through the smaller of both.
+            for other in waiting.keys() & present:
+                terms = waiting[other]
+                if isinstance(terms, int):
+                    found.add(terms)
+                else:
+                    found.update(terms)
         if found:
             rest, has = self._rest, present.issuperset
             return {number for number in found if has(rest[number])}
         return found
 
 
-def _find_in_order(
-    reading: Reading, axis: Axis, in_order: Mapping[int, _Under], width: Callable[[int], int], found: set[int]
-) -> None:
-    is_absent = in_order.keys().isdisjoint
-    last: Cell = ()
-    for cell, following in pairwise((*reading.cells(axis), ())):
-        if not is_absent(cell):
-            if not last.__class__ is cell.__class__ is following.__class__ is tuple:
-                # Beside hyphens, and between characters, it takes more than a look.
-                field = reading.field(axis)
-                for first in in_order.keys() & field.ways.keys():
-                    in_order[first].within(first, field, width, found)
-                return
-            for first in cell:
-                if waiting := in_order.get(first):
-                    waiting.between(last, following, found)
-        last = cell
-
-
-def _seconds_of(first: int, required: Sequence[Keys], rarity: _Rarity) -> Sequence[int]:
+def _seconds_of(key: Key, required: Sequence[Keys], rarity: _Rarity) -> Sequence[int]:
+    own = _numbers_of(key)
     for keys in required[1:]:
         # Of a pair, its rarer word: a term of one word and alternatives, some of them phrases, would otherwise be
         # looked at wherever the one word is, which was four of five terms looked at.
-        numbers = {key if isinstance(key, int) else min(key, key=rarity.cost) for key in keys}
-        if len(numbers) <= MOST_SECONDS and first not in numbers:
+        numbers = {min(_numbers_of(key), key=rarity.cost) for key in keys}
+        if len(numbers) <= MOST_SECONDS and numbers.isdisjoint(own):
             return sorted(numbers)
-    return (first,)
+    return own[:1]
+
+
+def _numbers_of(key: Key) -> tuple[int, ...]:
+    return (key,) if isinstance(key, int) else key
 
 
 def _rest(required: Sequence[Keys]) -> tuple[int, ...]:
-    first = required[0][0] if len(required[0]) == 1 else ()
-    listed = {first} if isinstance(first, int) else {*first}
+    listed = _numbers_of(required[0][0]) if len(required[0]) == 1 else ()
     return tuple(
         key for keys in required[1:] if len(keys) == 1 for key in keys if isinstance(key, int) and key not in listed
     )
@@ -281,6 +201,7 @@ class _Rarity:
         self._vocabulary = vocabulary
         self._counts: dict[int, int] = {}
         self._texts: dict[int, int] = {}
+        self._heard = 0
         self._costs: dict[int, float] = {}
 
     def count(self, node: Node) -> None:
@@ -291,13 +212,21 @@ class _Rarity:
     @property
     def has_heard(self) -> bool:
         """Whether it goes by texts already."""
-        return bool(self._texts)
+        return self._heard > 0
 
     def heard(self, numbers: Iterable[int]) -> None:
         """Counts what a text of the news meets."""
+        self._heard += 1
         for number in numbers:
             self._texts[number] = self._texts.get(number, 0) + 1
         self._costs.clear()
+
+    def is_common(self, number: int) -> bool:
+        """Whether so many items have it that what is listed under it alone would be looked at all the time: as
+        characters of scripts without spaces are, each of which is in many words."""
+        if number in self._vocabulary.narrow:
+            return True
+        return self.cost(number) >= (self._heard * _COMMON_SHARE if self._texts else _COMMON_GUESS)
 
     def cost(self, key: Key) -> float:
         """How often, about, a term is looked at in vain that is looked up by this key."""
@@ -321,7 +250,7 @@ class _Rarity:
         folded = fold(word.text)
         cost = 1.0 + self._counts.get(number, 0) + 8 / len(folded)
         if folded in COMMON and not word.cased:
-            cost *= 1_000
+            cost *= _COMMON_GUESS
         return cost * 8 if word.prefix else cost
 
 
@@ -336,8 +265,11 @@ def _required(node: Node, rarity: _Rarity) -> list[Keys]:
         case Leaf(number):
             return [(number,)]
         case Row(numbers):
-            # Its words too: beside the pair, a rare one of them may be what something else is looked up by.
-            return [(min(pairwise(numbers), key=rarity.cost),), *((number,) for number in numbers)]
+            keys: list[Keys] = [(number,) for number in numbers]
+            if all(map(rarity.is_common, numbers)):
+                # Else a pair is not worth it: it is found by going through all words of an item.
+                keys.append((min(pairwise(numbers), key=rarity.cost),))
+            return keys
         case Close(parts) | All(parts):
             return [keys for part in parts for keys in _required(part, rarity)]
         case Any(parts) | Some(parts):

@@ -52,6 +52,6 @@ def _elsewhere(words: list[str]) -> Iterator[tuple[str, Forms]]:
     for word, script in scripts.items():
         if dictionary and script == "latin" and word.isascii():
             by_stem = len(word) >= _LEAST_LATIN_LETTERS and not dictionary.knows(word)
-            yield word, Forms(dictionary.forms(word), by_stem)
+            yield word, Forms.of(dictionary.forms(word), by_stem=by_stem)
         else:
-            yield word, Forms(frozenset({word}), by_stem=script is not None)
+            yield word, Forms((word,), by_stem=script is not None)

@@ -108,8 +108,7 @@ def forms_of(words: Iterable[str]) -> Mapping[str, Forms]:
 def _forms(words: Sequence[str], answered: bytes) -> Mapping[str, Forms]:
     try:
         answer = _ANSWER.validate_json(answered)
-        # Made of a set, a frozenset takes half the room that one made of a list takes: its size is known beforehand.
-        lists = [frozenset(set(forms.split("\n"))) for forms in answer.lists]
+        lists = [tuple(forms.split("\n")) for forms in answer.lists]
         by_stem, guesses = set(answer.by_stem), set(answer.guessed)
         shared: dict[tuple[int, bool, bool], Forms] = {}
         found = {}

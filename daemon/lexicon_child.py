@@ -51,7 +51,7 @@ def answer(words: Sequence[str]) -> Answer:
     lists: dict[str, int] = {}
     for word, found in inflected(words):
         # As one text at once: the sets of 10,000 Slavic words would take as much room as the dictionaries do.
-        listed, place = "\n".join(sorted(found.forms)), places[word]
+        listed, place = "\n".join(found.listed), places[word]
         answer.list_of[place] = lists.setdefault(listed, len(lists))
         if found.by_stem:
             answer.by_stem.append(place)

@@ -16,8 +16,9 @@ from typing import NamedTuple
 from daemon.compiling import CompiledTerm, Compiler
 from daemon.events import Evidence
 from daemon.indexing import Index
+from daemon.readings import ACROSS, CONTENT, SUMMARY, TITLE, Axis, Reading
 from daemon.rules import ClaimRule, Rules, TermRule
-from daemon.searching import ACROSS, CONTENT, SUMMARY, TITLE, Axis, Found, Reading
+from daemon.searching import Found
 from daemon.terms import FIELDS, And, In, Near, Not, Or, Term, Word, parse_term, words_to_inflect
 from daemon.vocabulary import Cells, Inflect, Vocabulary
 from daemon.words import Spans, fold
@@ -70,7 +71,7 @@ class Matcher:
                 del found[term.claim]
         if not found:
             return ()
-        telling = _Telling(reading, title, summary, content)
+        telling = _Telling(reading)
         return tuple(
             Match(claim, tuple(telling.evidence(self._in_order(claim, found[claim]))))
             for claim in sorted(found, key=self._order.__getitem__)
@@ -179,9 +180,8 @@ def _numbered_alike(terms: Iterable[_Planned], base: Matcher, claim: str) -> lis
 class _Telling:
     """Makes evidence of places: the characters where they are, and the words that stand there."""
 
-    def __init__(self, reading: Reading, title: str, summary: str, content: str) -> None:
+    def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._texts = (title, summary, content)
         self._spans: dict[Axis, Spans] = {}
 
     def evidence(self, found: Iterable[tuple[CompiledTerm, Found]]) -> Iterator[Evidence]:
@@ -189,24 +189,26 @@ class _Telling:
             by_field = self._by_field(places)
             for axis, field in enumerate(FIELDS):
                 if there := by_field.get(axis):
-                    spans = tuple(map(self._spans_in(axis).at, sorted(there)))
-                    text = self._texts[axis]
-                    surface = tuple(text[start:end] for start, end in spans)
+                    text, span_at = self._reading.texts[axis], self._spans_in(axis).at
+                    spans = tuple([span_at(place) for place in sorted(there)])
+                    surface = tuple([text[start:end] for start, end in spans])
                     yield Evidence(term.rule.text, term.rule.stance, field, spans, surface)
 
     def _spans_in(self, axis: Axis) -> Spans:
-        if axis not in self._spans:
-            self._spans[axis] = Spans(self._texts[axis], self._reading.widths(axis))
-        return self._spans[axis]
+        spans = self._spans.get(axis)
+        if spans is None:
+            reading = self._reading
+            spans = self._spans[axis] = Spans(reading.texts[axis], reading.pieces[axis], reading.begins(axis))
+        return spans
 
     def _by_field(self, places: Found) -> Mapping[Axis, Iterable[int]]:
         if ACROSS not in places:
             return places
         # What a term says of one field alone (title:) has places of its own beside those.
-        border = self._reading.field(TITLE).end
+        border = self._reading.field(SUMMARY).begin
         by_field = {axis: set(places.get(axis, ())) for axis in (TITLE, SUMMARY, CONTENT)}
         by_field[TITLE].update(at for at in places[ACROSS] if at < border)
-        by_field[SUMMARY].update(at - border for at in places[ACROSS] if at >= border)
+        by_field[SUMMARY].update(at for at in places[ACROSS] if at >= border)
         return by_field
 
 

@@ -1,7 +1,6 @@
 """Terms ready to be looked for: a tree over the numbers of `vocabulary`, and where it stands in an item.
 
-A field's words lie on an axis in half-words (`words.Unit`). A *way* is one way in which a part of a term stands in a
-field: the places that it takes there, in order.
+A part that has a place stands in a field in *ways* (`readings.Way`), each of which are the places that it takes there.
 """
 
 from __future__ import annotations
@@ -12,94 +11,16 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol, TypeAlias
 
-from daemon.vocabulary import Cell, Cells, Run
+from daemon.readings import SUMMARY, TITLE, Axis, Field, Reading, Way
 
-Way: TypeAlias = tuple[int, ...]
 _FEW = 8
 """Ways up to which going through all is faster than bisecting."""
 
-
-Axis: TypeAlias = int
-"""What a term is looked for in: a field, or title and summary as one text. No enum: those hash in Python, which took a
-fifth of the time of a match."""
-TITLE, SUMMARY, CONTENT, ACROSS = range(4)
 EITHER: tuple[Axis, ...] = (TITLE, SUMMARY)
 """Where a term is looked for that says nothing else."""
 
 Found: TypeAlias = dict[Axis, Collection[int]]
 """The places that make a term true, by axis. Empty where nothing had to be there."""
-
-
-class Field:
-    """The words of one axis that meet something: the ways of each number, and what stands at each place."""
-
-    def __init__(self, cells: Iterable[Cell]) -> None:
-        self.ways: dict[int, list[Way]] = {}
-        """In order."""
-        self.at: dict[int, tuple[int, ...]] = {}
-        self.joins: dict[int, int] = {}
-        """Where what hyphens join stands, and where the next word does."""
-        self.known: dict[Local, Sequence[Way]] = {}
-        """The ways of what several terms share: found once."""
-        at = 0
-        ways, there = self.ways, self.at
-        for cell in cells:
-            if cell.__class__ is tuple:
-                if cell:
-                    # As `_put`, which would cost a call for each word.
-                    there[at] = cell
-                    way = (at,)
-                    for number in cell:
-                        if number in ways:
-                            ways[number].append(way)
-                        else:
-                            ways[number] = [way]
-                at += 2
-            else:
-                at = self._put_run(at, cell)
-        self.end = at
-
-    def _put(self, at: int, numbers: tuple[int, ...]) -> None:
-        self.at[at] = numbers
-        for number in numbers:
-            self.ways.setdefault(number, []).append((at,))
-
-    def _put_run(self, at: int, run: Cell) -> int:
-        assert isinstance(run, Run)
-        for place, after, numbers in run.units:
-            self._put(at + place, numbers)
-            if after:
-                self.joins[at + place] = at + after
-        return at + run.width
-
-    def next_to(self, at: int, width: int) -> tuple[int, ...]:
-        """The places right behind a word at `at`: what stands there, and what hyphens join from there on."""
-        after = self.joins.get(at, at + width) if self.joins else at + width
-        return (after, after + 1) if after + 1 in self.joins else (after,)
-
-
-class Reading:
-    """One item, cut into cells once."""
-
-    def __init__(self, cells: Cells, title: str, summary: str, content: str) -> None:
-        self._cells = [cells.of(title), cells.of(summary), cells.of(content) if content else []]
-        self.present: set[int] = set().union(*filter(None, chain.from_iterable(self._cells)))
-        self._fields: list[Field | None] = [None, None, None, None]
-
-    def field(self, axis: Axis) -> Field:
-        """The words of an axis."""
-        found = self._fields[axis]
-        if found is None:
-            found = self._fields[axis] = Field(self.cells(axis))
-        return found
-
-    def cells(self, axis: Axis) -> list[Cell]:
-        """What the pieces of an axis meet, in order."""
-        return self._cells[TITLE] + self._cells[SUMMARY] if axis == ACROSS else self._cells[axis]
-
-    def widths(self, axis: Axis) -> list[int]:
-        """How far each piece of a field reaches on its axis."""
-        return [cell.width if isinstance(cell, Run) else 2 for cell in self._cells[axis]]
 
 
 class Node(Protocol):
@@ -135,7 +56,7 @@ class Leaf(Local):
     number: int
 
     def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
-        return field.ways.get(self.number, ())
+        return field.ways(self.number)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,13 +67,7 @@ class Row(Local):
     widths: tuple[int, ...]
 
     def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
-        ways: Sequence[Way] = field.ways.get(self.numbers[0], ())
-        for width, number in zip(self.widths, self.numbers[1:], strict=False):
-            if not ways:
-                return ()
-            here = field.at
-            ways = [(*way, at) for way in ways for at in field.next_to(way[-1], width) if number in here.get(at, ())]
-        return ways
+        return field.rows(self.numbers, self.widths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,8 +79,9 @@ class Any(Local):
     def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
         known = field.known.get(self)
         if known is None:
-            ways = (way for part in self.parts for way in part.ways(field, every=True))
-            known = field.known[self] = list(dict.fromkeys(ways))
+            found = [ways for part in self.parts if (ways := part.ways(field, every=True))]
+            known = found[0] if len(found) == 1 else list(dict.fromkeys(chain.from_iterable(found)))
+            field.known[self] = known
         return known
 
 

@@ -51,7 +51,7 @@ class Slavic:
         if not any(readings for _, readings in known):
             for dictionary in dictionaries:
                 found.update(*(reading.forms for reading in dictionary.predicted(word)))
-            return Forms(frozenset(found), guessed=True)
+            return Forms.of(found, guessed=True)
         # The Ukrainian dictionary has "Шольц" and "Байден", the Russian one has not; the texts of both have them.
         of_name = all(reading.is_name and reading.is_lemma for _, readings in known for reading in readings)
         for dictionary, readings in known:
@@ -60,7 +60,7 @@ class Slavic:
                 found.update(*(reading.forms for reading in lemmas or readings))
             elif of_name:
                 found.update(*(reading.forms for reading in dictionary.predicted(word)[:1] if reading.is_lemma))
-        return Forms(frozenset(found))
+        return Forms.of(found)
 
     def _may_know(self, word: str) -> Iterator[_Dictionary]:
         letters = set(word)

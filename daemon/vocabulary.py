@@ -30,8 +30,8 @@ Inflect: TypeAlias = Callable[[Iterable[str]], Mapping[str, Forms]]
 """The forms of folded words: see `lexicon.forms_of`."""
 Numbers: TypeAlias = tuple[int, ...]
 
-MOST_CELLS = 150_000
-"""Spellings kept: the 61,801 items of the corpus have 175,000, of which half come once."""
+MOST_CELLS = 50_000
+"""Spellings kept, of about 120 bytes each: the 61,801 items of the corpus have 175,000, of which half come once."""
 STEM_HEAD = 4
 """Letters that a Latin word and its inflections share, which is as many as a stem must have there; without them, each
 spelling would go through sixteen stemmers."""
@@ -40,11 +40,13 @@ spelling would go through sixteen stemmers."""
 class Run(tuple[int, ...]):
     """What a piece meets that is not one ordinary word: a compound, characters without spaces, a lone dash.
 
-    As a tuple, all numbers in it. `units` are the words that meet something: their place in the run, for what hyphens
-    join where the next word stands (else 0), and what they meet; `width` is how far the run reaches on the axis.
+    As a tuple, all numbers in it. `units` are the words that meet something: their place in the run, and what they
+    meet; `joins` is where what hyphens join stands, and where the next word does; `width` is how far the run reaches
+    on the axis.
     """
 
-    units: Sequence[tuple[int, int, Numbers]]
+    units: Sequence[tuple[int, Numbers]]
+    joins: Sequence[tuple[int, int]]
     width: int
 
 
@@ -57,6 +59,8 @@ class Vocabulary:
     def __init__(self) -> None:
         self.words: list[Word | None] = []
         """By number; None for a group."""
+        self.narrow: set[int] = set()
+        """The numbers of characters that are words, which reach half as far as others: see `words.Unit`."""
         self._numbers: dict[Word | Forms, int] = {}
         self._plain: dict[str, int] = {}
         """The same for words that are inflected, as they are written: most are asked for many times."""
@@ -85,7 +89,7 @@ class Vocabulary:
             return self._numbered(word, word)
         known = self._plain.get(word.text)
         if known is None:
-            key = self._forms.get(fold(word.text)) or Forms(frozenset({fold(word.text)}))
+            key = self._forms.get(fold(word.text)) or Forms((fold(word.text),))
             known = self._plain[word.text] = self._numbered(word, key)
         return known
 
@@ -94,6 +98,8 @@ class Vocabulary:
         if known is None:
             known = self._numbers[key] = len(self.words)
             self.words.append(word)
+            if is_unspaced(word.text):
+                self.narrow.add(known)
             self._list(known, word, key)
         return known
 
@@ -114,14 +120,13 @@ class Vocabulary:
 
     def width(self, number: int) -> int:
         """How far the word reaches on the axis: see `words.Unit`."""
-        word = self.words[number]
-        return 1 if word is not None and is_unspaced(word.text) else 2
+        return 1 if number in self.narrow else 2
 
     def _list(self, number: int, word: Word, key: Word | Forms) -> None:
         alone = (number,)
         folded = fold(word.text)
         if isinstance(key, Forms):
-            for form in key.forms:
+            for form in key.listed:
                 _add(self._by_form, form, alone)
             if key.by_stem:
                 self._stemmed.setdefault(_head(folded), []).append((folded, number))
@@ -196,15 +201,15 @@ class Cells(dict[str, Cell]):
 
     def _of_apart(self, apart: Sequence[str]) -> Run:
         known = self._characters.__getitem__
-        there: list[tuple[int, int, Numbers]] = []
+        there: list[tuple[int, Numbers]] = []
+        joins: list[tuple[int, int]] = []
         at = 0
         for spaced, unspaced in zip_longest(apart[::2], apart[1::2], fillvalue=""):
             if spaced:
-                there += _moved(self[spaced], at)
-                at += _width(self[spaced])
-            there += [(place, 0, numbers) for place, numbers in enumerate(map(known, unspaced), at) if numbers]
+                at = _join(there, joins, self[spaced], at)
+            there += [(place, numbers) for place, numbers in enumerate(map(known, unspaced), at) if numbers]
             at += len(unspaced)
-        return _run(there, at)
+        return _run(there, joins, at)
 
     def _of_unspaced(self, chunk: str) -> Cell:
         if not has_unspaced(chunk):
@@ -212,8 +217,8 @@ class Cells(dict[str, Cell]):
         if not is_unspaced(chunk):
             return self._of_chunk(chunk)
         known = self._characters
-        there = [(at, 0, numbers) for at, character in enumerate(chunk) if (numbers := known[character])]
-        return _run(there, len(chunk))
+        there = [(at, numbers) for at, character in enumerate(chunk) if (numbers := known[character])]
+        return _run(there, (), len(chunk))
 
     def _of_chunk(self, chunk: str) -> Cell:
         if is_one_word(chunk):
@@ -221,9 +226,10 @@ class Cells(dict[str, Cell]):
         there = list(units(chunk))
         if len(there) == 1 and there[0].after == 2:
             return self.vocabulary.met_by(there[0].word)
-        met = [(unit, self._met_by(unit)) for unit in sorted(there)]
+        met = [(unit, numbers) for unit in sorted(there) if (numbers := self._met_by(unit))]
+        joins = [(unit.at, unit.after) for unit, _ in met if unit.joins]
         width = max((unit.after for unit in there), default=0)
-        return _run([(unit.at, unit.after if unit.joins else 0, numbers) for unit, numbers in met if numbers], width)
+        return _run([(unit.at, numbers) for unit, numbers in met], joins, width)
 
     def _met_by(self, unit: Unit) -> Numbers:
         is_character = unit.after - unit.at == 1
@@ -242,30 +248,31 @@ class _Characters(dict[str, Numbers]):
         return numbers
 
 
-def _run(there: Sequence[tuple[int, int, Numbers]], width: int) -> Run:
+def _run(there: Sequence[tuple[int, Numbers]], joins: Sequence[tuple[int, int]], width: int) -> Run:
     # Some numbers may come twice in it: a set is made of all of them at last.
-    run = Run(chain.from_iterable([numbers for _, _, numbers in there])) if there else Run()
-    run.units, run.width = there, width
+    run = Run(chain.from_iterable([numbers for _, numbers in there])) if there else Run()
+    run.units, run.joins, run.width = there, joins, width
     return run
 
 
 def _together(cells: Iterable[Cell]) -> Run:
-    there: list[tuple[int, int, Numbers]] = []
-    begin = 0
+    there: list[tuple[int, Numbers]] = []
+    joins: list[tuple[int, int]] = []
+    end = 0
     for cell in cells:
-        there += _moved(cell, begin)
-        begin += _width(cell)
-    return _run(there, begin)
+        end = _join(there, joins, cell, end)
+    return _run(there, joins, end)
 
 
-def _moved(cell: Cell, by: int) -> list[tuple[int, int, Numbers]]:
+def _join(there: list[tuple[int, Numbers]], joins: list[tuple[int, int]], cell: Cell, begin: int) -> int:
+    """Puts a cell's words behind those that are there; returns where it ends."""
     if isinstance(cell, Run):
-        return [(by + at, after and by + after, numbers) for at, after, numbers in cell.units]
-    return [(by, 0, cell)] if cell else []
-
-
-def _width(cell: Cell) -> int:
-    return cell.width if isinstance(cell, Run) else 2
+        there += [(begin + at, numbers) for at, numbers in cell.units]
+        joins += [(begin + at, begin + after) for at, after in cell.joins]
+        return begin + cell.width
+    if cell:
+        there.append((begin, cell))
+    return begin + 2
 
 
 def _letters(spelt: str) -> str:

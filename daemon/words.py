@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, zip_longest
@@ -125,7 +125,7 @@ def words_of(chunk: str) -> list[str]:
 
 def is_one_word(text: str) -> bool:
     """Whether it is, at a glance, one word of letters and digits of a script with spaces. False may be wrong."""
-    return text.isalnum() and max(text) < "\u0900" and "ʼ" not in text
+    return text.isalnum() and (text.isascii() or (max(text) < "\u0900" and "ʼ" not in text))
 
 
 def parts_of(word: str) -> list[str]:
@@ -170,19 +170,18 @@ def is_unspaced(text: str) -> bool:
 
 
 class Spans:
-    """Where the words of a text stand in it; `widths` is how far each of its pieces reaches on the axis.
+    """Where the words of a text stand in it, which was cut into pieces; `begins` is where each begins on the axis.
 
     A text is not cut into units again for the few words that are asked for: only the pieces that hold them are.
     """
 
-    def __init__(self, text: str, widths: Iterable[int]) -> None:
+    def __init__(self, text: str, pieces: Sequence[str], begins: Sequence[int]) -> None:
         self._text = text
-        self._pieces = pieces(text)
-        self._first = [0, *accumulate(widths)]
+        self._pieces = pieces
+        self._begins = begins
+        self._before = _before(text, pieces)
         self._known: dict[int, tuple[int, int]] = {}
         self._places: dict[int, dict[int, tuple[int, int]]] = {}
-        self._starts = [0]
-        """The first character of each piece, as far as they were looked for."""
 
     def at(self, place: int) -> tuple[int, int]:
         """The characters `[start, end)` of the word at a place."""
@@ -192,23 +191,28 @@ class Spans:
         return known
 
     def _at(self, place: int) -> tuple[int, int]:
-        index = bisect_right(self._first, place) - 1
-        start, written = self._start(index), self._pieces[index]
-        if self._first[index + 1] - self._first[index] == 2 and is_one_word(word := written.strip(_EDGES)):
+        index = bisect_right(self._begins, place) - 1
+        start, written = self._before[index] + index, self._pieces[index]
+        if self._begins[index + 1] - self._begins[index] == 2 and is_one_word(word := written.strip(_EDGES)):
             start += written.index(word)
             return start, start + len(word)
         if index not in self._places:
             self._places[index] = _places(written)
-        first, last = self._places[index][place - self._first[index]]
+        first, last = self._places[index][place - self._begins[index]]
         return start + first, start + last
 
-    def _start(self, index: int) -> int:
-        starts = self._starts
-        while len(starts) <= index + 1:
-            piece = self._pieces[len(starts) - 1]
-            starts[-1] = self._text.index(piece, starts[-1])
-            starts.append(starts[-1] + len(piece))
-        return starts[index]
+
+def _before(text: str, pieces: Sequence[str]) -> Sequence[int]:
+    """How many characters stand before each piece, without those that part pieces where these are one each."""
+    lengths = list(accumulate(map(len, pieces), initial=0))
+    if lengths[-1] + len(pieces) - 1 == len(text):
+        return lengths
+    found, start = [], 0
+    for index, piece in enumerate(pieces):
+        start = text.index(piece, start)
+        found.append(start - index)
+        start += len(piece)
+    return found
 
 
 def _places(piece: str) -> dict[int, tuple[int, int]]:
@@ -221,17 +225,23 @@ def _places(piece: str) -> dict[int, tuple[int, int]]:
     at = start = 0
     for spaced, unspaced in zip_longest(apart[::2], apart[1::2], fillvalue=""):
         after = at
-        for unit in units(spaced):
+        for unit in _units_between(spaced):
             places[at + unit.at] = (start + unit.start, start + unit.end)
             after = max(after, at + unit.after)
         at, start = after, start + len(spaced)
-        for place in range(len(unspaced)):
-            places[at + place] = (start + place, start + place + 1)
+        ends = range(start + 1, start + 1 + len(unspaced))
+        places.update(enumerate(zip(range(start, ends.stop), ends, strict=False), at))
         at, start = at + len(unspaced), start + len(unspaced)
     return places
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=256)
+def _units_between(text: str) -> tuple[Unit, ...]:
+    # Mostly a comma, and looked at for each clause of Chinese that something is found in.
+    return tuple(units(text))
+
+
+@lru_cache(maxsize=8_192)
 def fold(word: str) -> str:
     """The form in which two spellings of a word are equal: `fold("Russia’s") == "russia"`, `fold("Zoé") == "zoe"`."""
     if word.isascii() and word.isalnum():
@@ -255,12 +265,23 @@ def spell(word: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """What a word of a term meets: its folded inflected forms, itself among them.
+    """What a word of a term meets: its folded inflected forms, itself among them, in order and each once (`of`).
 
     `by_stem` is true for words of languages that only Snowball serves: those meet every word of an equal stem, too.
     `guessed` is true where no dictionary lists the word, and its forms follow from how it ends.
     """
 
-    forms: frozenset[str]
+    listed: tuple[str, ...]
+    """No set: the words of 100,000 terms would take 9 MB more."""
     by_stem: bool = False
     guessed: bool = False
+
+    @classmethod
+    def of(cls, forms: Iterable[str], *, by_stem: bool = False, guessed: bool = False) -> Forms:
+        """Of forms in any order."""
+        return cls(tuple(sorted(set(forms))), by_stem, guessed)
+
+    @property
+    def forms(self) -> frozenset[str]:
+        """The forms, to be asked for one."""
+        return frozenset(self.listed)

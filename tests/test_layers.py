@@ -56,6 +56,7 @@ standings excerpts
 soundness indexing
 compiling
 searching
+readings
 vocabulary
 terms pages opml
 items

@@ -222,7 +222,7 @@ def _forms() -> Mapping[str, Forms]:
 def compiled(rule_set: Rules, news: Iterable[str] = ()) -> Matcher:
     def inflected(words: Iterable[str]) -> Mapping[str, Forms]:
         # AND, title and the like are asked for, too; they stand in no text.
-        return {word: _forms().get(word, Forms(frozenset({word}))) for word in words}
+        return {word: _forms().get(word, Forms((word,))) for word in words}
 
     return compile_rules(rule_set, inflected, news=news)
 

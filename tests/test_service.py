@@ -166,7 +166,7 @@ def test_a_watch_over_many_terms_learns_from_its_log_what_words_are_rare(begun: 
     matcher = Watch.over(begun.log, rule_set, begun.clock).matcher
     strikes = matcher.reading("Strike", "").present
     assert strikes
-    assert strikes.isdisjoint(matcher.index.firsts)
+    assert strikes.isdisjoint(matcher.index.keys)
     assert [one.claim for one in matcher.match(title="A strike on depot7", summary="")] == ["many"]
 
 

@@ -88,7 +88,7 @@ def test_a_word_that_is_learnt_after_texts_were_read_is_met_by_stem_too() -> Non
     vocabulary = Vocabulary()
     vocabulary.learn(
         ("waffenruhe", "waffengang"),
-        lambda words: {word: Forms(frozenset({word}), by_stem=True) for word in words},
+        lambda words: {word: Forms((word,), by_stem=True) for word in words},
     )
     first = vocabulary.number(Word("Waffenruhe"))
     assert vocabulary.met_by("Waffenruhen") == (first,)
