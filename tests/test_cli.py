@@ -1297,6 +1297,31 @@ def test_a_digest_is_sent_again_to_one_recipient(polled: Desk) -> None:
     assert len(mails(polled)) == 2
 
 
+@pytest.mark.parametrize("to", ["", ", to: analyst@example.org"])
+def test_a_digest_whose_one_reader_need_not_be_named_is_sent_again(desk: Desk, to: str) -> None:
+    text = desk.config.read_text(encoding="utf-8")
+    desk.config.write_text(text.replace(", to: analyst@example.org", to), encoding="utf-8")
+    desk.ok("poll")
+    desk.ok("digest prepare daily")
+    desk.ok("deliver")
+    time.sleep(1 - datetime.now(UTC).microsecond / 1e6)  # a digest's id is its second
+    (event,) = desk.objects("digest resend daily", "--since", "7d")
+    assert (event["payload"]["resent"], event["payload"]["matches"]) == (True, [4])
+    desk.ok("deliver")
+    assert len(mails(desk)) == 2
+
+
+def test_a_digest_of_several_is_sent_again_to_none_of_them_unnamed(polled: Desk) -> None:
+    text = polled.config.read_text(encoding="utf-8")
+    polled.config.write_text(text.replace("to: analyst", "to: [editor@example.org, analyst").replace("org}", "org]}"))
+    before = snapshot_of(polled)
+    done = polled.run("digest resend daily", "--since", "7d")
+    assert done.exit_code == 2
+    told = "several get daily; name one of them with --to: editor@example.org, analyst@example.org"
+    assert told in unboxed(done.stderr)
+    assert snapshot_of(polled) == before
+
+
 def test_a_digest_is_sent_again_to_nobody_who_is_not_in_feeds_yaml(polled: Desk) -> None:
     done = polled.run("digest resend daily", "--to", "stranger@example.org")
     assert done.exit_code == 2
