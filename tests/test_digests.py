@@ -633,6 +633,13 @@ def test_no_line_of_the_text_but_a_link_is_wider_than_78_columns(text: str) -> N
     assert wide == []
 
 
+def test_no_claim_s_id_is_broken_at_the_end_of_a_line() -> None:
+    """Whoever copies one into `matches --claim` needs it whole."""
+    claims = [claim(f"{at}-an-id-of-many-hyphens", statement="word" * at) for at in range(1, 25)]
+    quiet = rendered(rule_set=rules(*claims)).text.partition("Nothing new on:")[2]
+    assert [one.id for one in claims if f"({one.id};" not in quiet] == []
+
+
 def test_a_template_that_can_not_be_filled_says_so() -> None:
     for broken in ("{{ digest.nothing }}", "{% if %}", "{{ digest.due | nonsense }}"):
         with pytest.raises(TemplateError):
