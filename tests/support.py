@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from functools import cache
@@ -21,7 +21,8 @@ from xml.sax.saxutils import escape
 import pytest
 
 from daemon.backtest import VirtualClock
-from daemon.eventlog import EventLog
+from daemon.databases import Database
+from daemon.eventlog import EventLog, Transaction
 from daemon.fetching import Changed, Fetcher, Outcome, open_fetcher
 from daemon.guard import GuardedTransport
 from daemon.inflection import inflect
@@ -128,6 +129,32 @@ def watching(folder: Path, rule_set: Rules | None = None, now: datetime = NOW) -
     """A watch over an empty log, at a moment of virtual time: move `watch.clock` on."""
     with event_log(folder) as log:
         yield Watch.over(log, rule_set or rules(), VirtualClock(now))
+
+
+class Meddled(EventLog):
+    """A log in which somebody else does something just before each of the next writes."""
+
+    def __init__(self, database: Database, *meddlings: Callable[[], object]) -> None:
+        super().__init__(database)
+        self.meddlings = list(meddlings)
+
+    @contextmanager
+    def transaction(self, now: datetime) -> Iterator[Transaction]:
+        if self.meddlings:
+            self.meddlings.pop(0)()
+        with super().transaction(now) as transaction:
+            yield transaction
+
+
+@contextmanager
+def meanwhile(watch: Watch, *meddlings: Callable[[], object]) -> Iterator[Watch]:
+    """The watch, in whose log something is written when a decision is made and is not recorded yet: before each of
+    the next writes, one of these."""
+    log = Meddled(watch.log.database, *meddlings)
+    try:
+        yield replace(watch, log=log)
+    finally:
+        log.close()
 
 
 def move_on(watch: Watch, by: timedelta) -> None:

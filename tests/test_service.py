@@ -18,7 +18,6 @@ from sqlalchemy.event import listen, remove
 
 from daemon import knowledge, queries
 from daemon.chain import verify_chain
-from daemon.databases import Database
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, head_of, read
 from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
@@ -39,6 +38,7 @@ from tests.support import (
     feed,
     fetcher,
     item,
+    meanwhile,
     move_on,
     rss,
     rules,
@@ -789,26 +789,10 @@ def test_a_cancelled_round_leaves_no_task_behind_and_keeps_what_was_taken_in(wat
 # ── two writers ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Meddled(EventLog):
-    """A log in which somebody else does something just before each of the next writes."""
-
-    def __init__(self, database: Database, *meddlings: Callable[[], object]) -> None:
-        super().__init__(database)
-        self.meddlings = list(meddlings)
-
-    def transaction(self, now: datetime) -> Any:
-        if self.meddlings:
-            self.meddlings.pop(0)()
-        return super().transaction(now)
-
-
 def taken_in(watch: Watch, outcome: Any, *meddlings: Callable[[], object]) -> Polled:
     """What an outcome comes to while somebody else meddles."""
-    log = Meddled(watch.log.database, *meddlings)
-    try:
-        return take_in(replace(watch, log=log), watch.rules.feeds[0], outcome)
-    finally:
-        log.close()
+    with meanwhile(watch, *meddlings) as busy:
+        return take_in(busy, watch.rules.feeds[0], outcome)
 
 
 def test_who_comes_second_with_an_item_does_not_record_it_again(begun: Watch) -> None:
