@@ -75,7 +75,7 @@ def test_a_backfill_that_goes_on_after_a_restart_compiles_its_terms_before_its_t
         log = restarted.log
         assert isinstance(log, Meddled)
         backfill = backfill_of(restarted)
-        log.meddlings.append(lambda: compiled.append("matcher" in vars(restarted)))
+        log.meddlings.append(lambda: compiled.append("_compiled" in vars(restarted)))
         to_its_end(backfill)
     assert compiled == [True]
     assert matches(begun) == [(B.id, 1, True, None)]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -18,6 +21,7 @@ from sqlalchemy.event import listen, remove
 
 from daemon import knowledge, queries
 from daemon.chain import verify_chain
+from daemon.databases import Connection
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, head_of, read
 from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
@@ -168,6 +172,27 @@ def test_a_watch_over_many_terms_learns_from_its_log_what_words_are_rare(begun: 
     assert strikes
     assert strikes.isdisjoint(matcher.index.firsts)
     assert [one.claim for one in matcher.match(title="A strike on depot7", summary="")] == ["many"]
+
+
+def test_two_who_ask_for_the_matcher_at_once_get_the_one_that_was_compiled(begun: Watch) -> None:
+    learnt: list[int] = []
+
+    class Learning(EventLog):
+        """Read once for each matcher that is compiled of so many terms, and slowly enough for the others to come."""
+
+        @contextmanager
+        def reading(self) -> Iterator[Connection]:
+            learnt.append(threading.get_ident())
+            time.sleep(0.1)
+            with super().reading() as connection:
+                yield connection
+
+    many = claim("many", *(f"strike depot{at}" for at in range(MANY_TERMS)))
+    with closing(Learning(begun.log.database)) as log, ThreadPoolExecutor(4) as threads:
+        watch = Watch.over(log, rules(many), begun.clock)
+        matchers = list(threads.map(lambda _: watch.matcher, range(4)))
+    assert len(learnt) == 1
+    assert len({id(one) for one in matchers}) == 1
 
 
 def test_the_same_bytes_again_append_nothing(watch: Watch, web: WebServer) -> None:
