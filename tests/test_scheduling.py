@@ -27,9 +27,11 @@ from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, read
 from daemon.events import Recorded
 from daemon.mailing import Accepted, Deferred
+from daemon.preparing import Post
 from daemon.scheduling import Daemon
 from daemon.sdnotify import notify
 from daemon.service import Clock, Polled, Watch
+from daemon.settings import Settings
 from tests.support import Answer, WebServer, item, rss
 
 CONFIG = """
@@ -74,14 +76,19 @@ class MovableClock:
         return datetime.now(UTC) + self.by
 
 
+def in_haste(settings: Settings) -> Settings:
+    return replace(settings, polling=replace(settings.polling, host_pause_seconds=0))
+
+
 def daemon_of(installation: Installation, clock: Clock, **callbacks: Callable[..., object]) -> Daemon:
+    """A daemon by another clock, that waits neither between two questions to a host nor long for still files."""
     watch = replace(installation.watch, clock=clock)
 
-    def reload(before: Watch) -> tuple[object, Watch, object]:
+    def reload(before: Watch) -> tuple[Settings, Watch, Post]:
         settings, fresh, post = installation.reloaded(before)
-        return settings, replace(fresh, clock=clock), post
+        return in_haste(settings), replace(fresh, clock=clock), post
 
-    parts = (watch, installation.post, installation.settings, reload, installation.stamp)
+    parts = (watch, installation.post, in_haste(installation.settings), reload, installation.stamp)
     daemon = Daemon(*parts, clock=clock, **callbacks)  # type: ignore[arg-type]
     daemon.settling = timedelta(seconds=0.05)
     return daemon
@@ -549,8 +556,9 @@ def test_a_poll_that_fails_each_time_and_tells_so_is_alive(
         begun.append(count)
         raise RuntimeError("a fault of ours")
 
-    callbacks = {"before_round": fail, "progressed": lambda: progressed.append(None)}
-    told = heard_by_systemd(tmp_path, monkeypatch, config, 0.6, **callbacks)
+    told = heard_by_systemd(
+        tmp_path, monkeypatch, config, 0.6, before_round=fail, progressed=lambda: progressed.append(None)
+    )
     assert told.count("WATCHDOG=1") >= 3
     # Under a watchdog of 200 ms no pause is a second, and what asks whether the polls get anywhere hears of none.
     assert len(begun) >= 3
