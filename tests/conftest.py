@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
+import typer.testing
 
 from daemon.eventlog import EventLog
 from daemon.service import Watch
@@ -46,6 +49,12 @@ def web() -> Iterator[WebServer]:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """A certificate authority that has issued a certificate for 127.0.0.1."""
     return authority_for(tmp_path_factory.mktemp("authority"), "127.0.0.1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _commands_put_together_once() -> None:
+    """`CliRunner` puts all commands together for each call of one, which costs as much as most of them do."""
+    typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,7 @@ from daemon.watch import MANY_TERMS
 from tests.support import (
     NOW,
     Answer,
+    ParserHere,
     WebServer,
     claim,
     digest,
@@ -61,7 +62,8 @@ def changed(*items: Item, sha256: str = "x", etag: str | None = None) -> Changed
 
 
 def polled(watch: Watch, *feeds: FeedRule, limits: Limits | None = None, **options: Any) -> list[Polled]:
-    """One round over these feeds (all of them, unless told), by a real fetcher and a real parser: what was told."""
+    """One round over these feeds (all of them, unless told), by a real fetcher: what was told. With limits, documents
+    are read by a child process."""
     heard: list[Polled] = []
     told = options.pop("told", lambda _one: None)
 
@@ -70,7 +72,8 @@ def polled(watch: Watch, *feeds: FeedRule, limits: Limits | None = None, **optio
         told(one)
 
     async def once() -> list[Polled]:
-        async with fetcher() as opened, open_parser(limits) as parser:
+        async with fetcher() as opened, open_parser(limits) as child:
+            parser = child if limits else ParserHere()
             return await poll(watch, opened, parser, feeds or watch.rules.polled_feeds, told=hear, **options)
 
     results = asyncio.run(once())
@@ -127,7 +130,7 @@ def begun(watch: Watch) -> Watch:
 
 def test_a_poll_brings_items_and_matches_into_the_log(watch: Watch, web: WebServer) -> None:
     watch = watching_url(watch, web.serve("/feed.xml", rss(PAUSE, OTHER)))
-    (one,) = polled(watch)
+    (one,) = polled(watch, limits=Limits())
     assert kinds(one.recorded) == ["item_seen", "item_seen", "claim_matched"]
     assert [event.event.title for event in one.recorded[:2]] == [OTHER.title, PAUSE.title]
     assert (one.feed, one.new_items, one.revised_items, one.matched_claims) == (
@@ -396,10 +399,10 @@ def test_feeds_of_one_host_wait_in_nobody_s_way(watch: Watch, web: WebServer) ->
 def test_a_round_that_has_lasted_long_begins_no_more_questions_and_leaves_the_rest_due(
     watch: Watch, web: WebServer
 ) -> None:
-    slow = [web.serve(f"/slow{at}", Answer(status=503, delay_seconds=0.4)) for at in range(5)]
+    slow = [web.serve(f"/slow{at}", Answer(status=503, delay_seconds=0.5)) for at in range(5)]
     quick = web.serve("/quick", rss(PAUSE)).replace("127.0.0.1", "localhost")
     watch = watching_url(watch, *slow, quick)
-    before = [one.feed for one in polled(watch, begin_within_seconds=0.6)]
+    before = [one.feed for one in polled(watch, begin_within_seconds=0.9)]
     assert before == ["feed-5", "feed-0", "feed-1"]
     assert set(due_ids(watch)) == {"feed-2", "feed-3", "feed-4"}
     assert len(web.asked) == 3
@@ -1076,7 +1079,7 @@ def test_a_document_that_was_given_up_is_skipped_until_it_changes(
     one = web.serve("/feed", ENDLESS, ENDLESS, Answer(status=503), ENDLESS, rss(PAUSE), ENDLESS)
     watch = watching_url(watch, one)
     assert [kinds(one.recorded) for one in polled(watch, limits=IMPATIENT)] == [["feed_failed"]]
-    monkeypatch.setattr(Parser, "parse", None)  # whoever asks a parser for it now fails
+    monkeypatch.setattr(ParserHere, "parse", None)  # whoever asks a parser for it now fails
     assert [kinds(one.recorded) for one in polled(watch)] == [[]]
     assert [kinds(one.recorded) for one in polled(watch)] == [["feed_failed"]]
     (again,) = polled(watch)
@@ -1112,7 +1115,7 @@ def test_where_no_parser_can_be_started_each_feed_fails_and_keeps_its_pause(
 ) -> None:
     watch = watching_url(watch, web.serve("/a", rss(PAUSE)), web.serve("/b", rss(PAUSE)))
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    for one in polled(watch):
+    for one in polled(watch, limits=Limits()):
         assert one.recorded[0].event.reason == "no parser"
         assert due_of(one) >= NOW + timedelta(seconds=900)
     monkeypatch.undo()
