@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,16 @@ from daemon.service import Watch
 from tests.databases import ON_BOTH, AnyDatabase, database_of
 from tests.mailservers import Authority, authority_for
 from tests.support import WebServer, event_log, watching
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes `-n auto` means: some more than processors, because tests wait for a third of their time."""
+    return max(1, len(os.sched_getaffinity(0)) * 3 // 2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with those that take long, after they were shuffled."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture

@@ -270,6 +270,7 @@ def test_the_schemas_come_along_for_editors(shown: Shown) -> None:
         assert (path.parent / schema).is_file()
 
 
+@pytest.mark.long
 def test_each_command_that_it_recommends_can_be_copied_into_a_shell(shown: Shown, tmp_path: Path) -> None:
     assert len(shown.recommended) == 10
     outputs = [run(["sh", "-c", line], tmp_path) for line in shown.recommended]

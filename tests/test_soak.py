@@ -33,6 +33,7 @@ def test_what_grows_afterwards_is_told(measure: str, more: int) -> None:
     assert told.startswith(f"{measure} grew from ")
 
 
+@pytest.mark.long
 def test_hours_of_a_watch_pass_in_seconds_and_nothing_is_left_over() -> None:
     # In a process of its own: looking for garbage in one that ran other tests takes longer than all the rest.
     command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.1"]
