@@ -21,6 +21,7 @@ from tests.mailservers import Authority, authority_for
 from tests.support import WebServer, event_log, watching
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """How many processes `-n auto` means: some more than processors, because tests wait for a third of their time."""
     return max(1, len(os.sched_getaffinity(0)) * 3 // 2)
