@@ -26,7 +26,7 @@ from daemon.cli_options import (
 from daemon.completion import digest_names
 from daemon.errors import ClaimwatchError
 from daemon.events import DigestPrepared, DigestSkipped, Recorded
-from daemon.preparing import prepare_due, prepare_now
+from daemon.preparing import digest_rule, prepare_due, prepare_now
 from daemon.preparing import preview as preview_digest
 from daemon.preparing import resend as prepare_again
 from daemon.recipients import resting_recipients
@@ -100,7 +100,10 @@ def prepare(
 
 def resend(
     name: Name,
-    to: Annotated[str, typer.Option("--to", metavar="ADDRESS", help="Whom: an address of feeds.yaml.")],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="ADDRESS", help="Whom: an address of feeds.yaml. Needed where several get it."),
+    ] = None,
     since: Since = None,
     as_json: AsJson = False,
     config: Config = None,
@@ -110,13 +113,12 @@ def resend(
 
     It goes to a recipient who rests after three refusals, too: one that is taken wakes them.
 
-    Example: `claimwatch digest resend daily --since 7d --to name@example.org && claimwatch deliver`
+    Examples: `claimwatch digest resend daily --since 7d && claimwatch deliver`,
+    `claimwatch digest resend daily --since 7d --to name@example.org && claimwatch deliver`
     """
     with assembly.writing(*given(config, state), "digest resend") as installation:
         _known(name, installation)
-        recipient = recipient_id(to)
-        if recipient not in installation.settings.addresses:
-            raise typer.BadParameter(f"{to} is no recipient of a digest in feeds.yaml")
+        recipient = _recipient(to, name, installation)
         record_rules(installation.watch)
         match_stored(installation.watch)
         recorded = prepare_again(installation.watch, installation.post, name, recipient, since)
@@ -165,6 +167,20 @@ def _known(name: str, installation: assembly.Installation) -> None:
     names = [digest.name for digest in installation.settings.rules.digests]
     if name not in names:
         raise typer.BadParameter(f"feeds.yaml has no digest {name!r}; it has: {', '.join(names) or 'none'}")
+
+
+def _recipient(to: str | None, name: str, installation: assembly.Installation) -> str:
+    """Whose address that is; without one, the one recipient whom a digest has, be it whoever reads the Maildir."""
+    addresses = installation.settings.addresses
+    if to is not None:
+        if recipient_id(to) not in addresses:
+            raise typer.BadParameter(f"{to} is no recipient of a digest in feeds.yaml")
+        return recipient_id(to)
+    recipients = digest_rule(installation.watch, name).recipients
+    if len(recipients) > 1:
+        several = ", ".join(addresses[one] for one in recipients)
+        raise typer.BadParameter(f"several get {name}; name one of them with --to: {several}")
+    return recipients[0]
 
 
 def _say_prepared(recorded: Iterable[Recorded], as_json: bool, nothing: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from daemon.console import counted, err, indented, out, why_failed
 from daemon.discovery import Discovery, FoundFeed, NoFeed
+from daemon.moments import exact_span
 from daemon.newfeeds import LeftOut, NewFeed, yaml_entry
 
 MOST_LEFT_OUT = 30
@@ -25,7 +26,7 @@ def feeds_screen(feeds: Iterable[dict[str, Any]]) -> None:
     for feed in feeds:
         read = feed["succeeded_at"]
         last = f"{datetime.fromisoformat(read).astimezone(here):%Y-%m-%d %H:%M}" if read else "–"
-        shortest, longest = span(feed["every_seconds"]), span(feed["longest_seconds"])
+        shortest, longest = (exact_span(timedelta(seconds=feed[key])) for key in ("every_seconds", "longest_seconds"))
         every = shortest if shortest == longest else f"{shortest}–{longest}"
         rows.append((feed["id"], feed["state"], every, last, feed["url"]))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -36,14 +37,6 @@ def feeds_screen(feeds: Iterable[dict[str, Any]]) -> None:
         line.stylize(_COLOURS.get(row[1], "red"), state, state + len(row[1]))
     for line in lines:
         out.print(line)
-
-
-def span(seconds: int) -> str:
-    """A duration as feeds.yaml has it: 15m, 6h, 1d."""
-    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
 
 
 @contextmanager

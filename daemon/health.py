@@ -10,6 +10,7 @@ from typing import Literal
 from daemon import queries, troubles
 from daemon.assembly import Installation
 from daemon.locks import holder_of
+from daemon.moments import rough_span
 from daemon.notices import Operator, Trouble, patience
 
 SILENT_TOO_LONG = timedelta(minutes=15)
@@ -62,11 +63,11 @@ def judged(
 ) -> Health:
     """The state, by who holds the log's lock, when the watch was awake last, when a feed was due first, and what
     stands against it."""
-    seen = f"last awake {_ago(now - awake)} ago" if awake else "it has done nothing yet"
+    seen = f"last awake {rough_span(now - awake)} ago" if awake else "it has done nothing yet"
     if holder is None or not holder.startswith(_RUN):
         return Health("not running", f"{holder} is at work; {seen}" if holder else seen, awake, standing)
     if awake and earliest_due and max(awake, earliest_due) < now - SILENT_TOO_LONG:
-        due = f"feeds are due for {_ago(now - earliest_due)}"
+        due = f"feeds are due for {rough_span(now - earliest_due)}"
         return Health("in trouble", f"{holder} hangs: {due}, and it was {seen}", awake, standing)
     if standing:
         return Health("in trouble", "; ".join(_by_kind(standing)), awake, standing)
@@ -81,12 +82,3 @@ def _by_kind(standing: Iterable[Trouble]) -> Iterable[str]:
         more = ", …" if len(names) > MOST_NAMES else ""
         named = ", ".join(filter(None, names[:MOST_NAMES])) + more
         yield f"{kind}: {named}" if named else kind
-
-
-def _ago(span: timedelta) -> str:
-    """A span by its largest unit: 12 s, 5 min, 3 h, 2 days."""
-    seconds = max(0, int(span.total_seconds()))
-    for length, unit in ((2 * 86_400, "days"), (2 * 3600, "h"), (120, "min")):
-        if seconds >= length:
-            return f"{seconds // (length // 2)} {unit}"
-    return f"{seconds} s"

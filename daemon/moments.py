@@ -1,4 +1,4 @@
-"""Moments: aware times in UTC, and the one form in which the log and its tables hold them."""
+"""Moments: aware times in UTC, and the one form in which the log and its tables hold them; spans of time in words."""
 
 from __future__ import annotations
 
@@ -39,6 +39,25 @@ def doubled(pause: timedelta, times: int, longest: timedelta) -> timedelta:
     """A pause that grows: doubled so many times, up to `longest`."""
     # A month doubled 16 times is still a timedelta.
     return min(pause * (1 << min(max(times, 0), 16)), longest)
+
+
+def exact_span(span: timedelta) -> str:
+    """A span of whole seconds as feeds.yaml has it, by the largest unit without a rest: `90s`, `15m`, `6h`, `1d`."""
+    seconds = int(span.total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def rough_span(span: timedelta) -> str:
+    """A span as a person tells it, rounded down, by a unit of which there are two at least: `59 s`, `5 min`, `3 h`,
+    `2 days`. One that would be negative, by a clock that was set back, is none."""
+    seconds = max(0, int(span.total_seconds()))
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 Moment = Annotated[datetime, AfterValidator(as_utc), PlainSerializer(timestamp)]

@@ -6,6 +6,7 @@ read when it stood still for a while; what it looks like is all that is asked un
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,13 +68,11 @@ class FilesSeen:
 
 
 def load_stamped(config: Path | None, state: Path | None) -> tuple[Settings, Stamp]:
-    """The settings, and what their files looked like before they were read: what is saved later is an edit.
-
-    Which files hold secrets is known only then; those are looked at when they were just read.
-    """
-    before = _stamps(_files_of(find_config(config)))
-    settings = load(config, state)
-    return settings, before + _stamps(settings.secret_files)
+    """The settings, and what their files looked like before they were read: what is saved later is an edit."""
+    before = [_stamps(_files_of(find_config(config)))]
+    # Which files hold secrets is known only when feeds.yaml was read.
+    settings = load(config, state, before_secrets=lambda files: before.append(_stamps(files)))
+    return settings, tuple(itertools.chain.from_iterable(before))
 
 
 def stamp_of(settings: Settings) -> Stamp:

@@ -14,6 +14,7 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from functools import lru_cache
+from itertools import accumulate, takewhile
 
 from jinja2 import DictLoader, Environment, StrictUndefined, TemplateSyntaxError, pass_context, select_autoescape
 from jinja2.runtime import Context
@@ -239,11 +240,18 @@ def _lines(text: str, first: int, others: int) -> Iterator[str]:
 def _breakable(text: str, columns: int) -> Iterator[str]:
     """The words of a text, those that no line could hold in pieces."""
     for word in text.split(" "):
-        while _columns(word) > columns:
-            at = next(at for at in range(len(word), 0, -1) if _columns(word[:at]) <= columns)
-            yield word[:at]
-            word = word[at:]
+        if _columns(word) > columns:
+            # From the front, and each letter once: a whole text without spaces is one word.
+            while len(piece := _beginning(word, columns)) < len(word):
+                yield piece
+                word = word[len(piece) :]
         yield word
+
+
+def _beginning(word: str, columns: int) -> str:
+    """As much of a word as so many columns hold, one letter at least."""
+    letters = sum(1 for _ in takewhile(columns.__ge__, accumulate(map(_columns, word))))
+    return word[: max(letters, 1)]
 
 
 def _columns(text: str) -> int:

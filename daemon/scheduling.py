@@ -3,7 +3,7 @@
 APScheduler owns no calendar. Five one-shot `date` jobs re-arm themselves: poll what is due, mail what is due, tell the
 operator of troubles, look at feeds.yaml, match what is stored against new terms. What is due is data, in the poll cache
 and in the log; a clock that jumps re-arms them all. The poll tick feeds systemd's watchdog: with each feed that it took
-in, and when it is done.
+in, and when it ends, be it with an error that is told. What hangs starves it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ BACKFILL_TICK = timedelta(seconds=5)
 BACKFILL_BREATH = timedelta(milliseconds=50)
 """Between two chunks: twice as long as one takes, so that whoever waits for the writer's turn gets it."""
 BACKFILL_TOLD_SECONDS = 10.0
-STOP_GRACE_SECONDS = 4.0
+STOP_GRACE = timedelta(seconds=4)
+"""In which what is under way at a stop may end by itself."""
 MOST_REASON_CHARACTERS = 600
 STEP_CHECK_SECONDS = 5.0
 MEMORY_GIVEN_BACK_EVERY_SECONDS = 60.0
@@ -77,7 +78,8 @@ class Daemon:
     `stamp` is what the files that `settings` come from looked like before they were read; None: they are read again.
     `ready` is called once, when a signal would be heard.
     `after_round` hears of each round of polls that asked at least one feed.
-    `progressed` hears each time that the polls got something done, or found that nothing was due.
+    `progressed` hears each time that the polls got something done, or found that nothing was due; a tick that failed is
+    no progress of this kind, though it feeds the watchdog.
     `after_reload` hears of the settings that came into force; where it raises ClaimwatchError, that is told.
     """
 
@@ -98,6 +100,7 @@ class Daemon:
     rules_pause: timedelta = RULES_TICK
     round: timedelta = ROUND
     settling: timedelta = SETTLING
+    stop_grace: timedelta = STOP_GRACE
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _reason: str = ""
     _files: FilesSeen = field(default_factory=FilesSeen)
@@ -145,7 +148,7 @@ class Daemon:
             notify("STOPPING=1")
             # Not shutdown() yet: it would cancel what is under way.
             scheduler.remove_all_jobs()
-            await self._finish(STOP_GRACE_SECONDS)
+            await self._finish()
             await self._parser.close()
             scheduler.shutdown(wait=False)
             self._record(WatchStopped(self._reason or "stopped"))
@@ -221,7 +224,6 @@ class Daemon:
             self._look_whether_polled_once(feeds, polled)
         else:
             self._polled_once = True
-        # Only here and with each feed: a loop that hangs, a round without end and a tick that always fails starve it.
         self._progressed()
         if watch is not self.watch:
             # An edit came in the middle: its feeds are asked now, and its terms need not wait for this round any more.
@@ -415,7 +417,13 @@ class Daemon:
         trouble = Trouble("work failing", tick, self.clock.now(), reason, hint)
         self._about_work = self._about_work.begun(trouble)
         self._faults[tick] += 1
-        return doubled(PAUSE_AFTER_FAULT, self._faults[tick] - 1, LONGEST_PAUSE_AFTER_FAULT)
+        pause = doubled(PAUSE_AFTER_FAULT, self._faults[tick] - 1, LONGEST_PAUSE_AFTER_FAULT)
+        if tick != "poll":
+            return pause
+        # A loop that turns, tries and tells what it failed on is alive. Started anew every two minutes it would mend no
+        # database, and never get as far as to tell the operator.
+        self._watchdog.progressed()
+        return min(pause, self._watchdog.longest_pause)
 
     def _rearm(self, scheduler: AsyncIOScheduler, ticks: dict[str, Tick]) -> None:
         for name, tick in ticks.items():
@@ -423,11 +431,11 @@ class Daemon:
             if scheduler.get_job(name):
                 self._arm(scheduler, name, tick, timedelta(0))
 
-    async def _finish(self, seconds: float) -> None:
+    async def _finish(self) -> None:
         """Lets what is under way end by itself (a message half sent would be repeated), then ends the rest."""
         running = set(self._under_way)
         if running:
-            _, running = await asyncio.wait(running, timeout=seconds)
+            _, running = await asyncio.wait(running, timeout=self.stop_grace.total_seconds())
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

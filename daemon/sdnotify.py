@@ -1,4 +1,4 @@
-"""What systemd hears of us: sd_notify(3) by a datagram, and the watchdog, which progress alone feeds."""
+"""What systemd hears of us: sd_notify(3) by a datagram, and the watchdog, which the work itself feeds."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def starting(what: str, seconds: int) -> None:
 class Watchdog:
     """systemd's watchdog (sd_watchdog_enabled(3)): without progress for `seconds`, we are ended and started again.
 
-    Nothing here feeds it by itself. Whoever gets something done says so, so that work that hangs starves it, whatever
-    else is still alive in the process.
+    Nothing here feeds it by itself. Whoever gets something done, or comes to an end with it, says so; so work that
+    hangs starves it, whatever else is still alive in the process.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -50,7 +50,7 @@ class Watchdog:
         return timedelta(seconds=self._seconds / 3) if self._seconds else timedelta.max
 
     def progressed(self) -> None:
-        """Something got done. Many calls a second cost one message."""
+        """Something got done, or came to its end. Many calls a second cost one message."""
         if not self._seconds:
             return
         now = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -112,10 +112,16 @@ class Settings:
     """Where metrics are served, as `host:port`."""
 
 
-def load(config: Path | None = None, state: Path | None = None, draft: Path | None = None) -> Settings:
+def load(
+    config: Path | None = None,
+    state: Path | None = None,
+    draft: Path | None = None,
+    before_secrets: Callable[[tuple[Path, ...]], object] = lambda _files: None,
+) -> Settings:
     """Reads feeds.yaml and its seeds. Raises ConfigError with every problem in them.
 
-    `draft` is read in its stead, as if it stood in its place: to see what would come of an edit.
+    `draft` is read in its stead, as if it stood in its place: to see what would come of an edit. `before_secrets`
+    hears of the files that hold secrets, before the first of them is read.
     """
     path = find_config(config)
     state = (state or default_state()).absolute()
@@ -130,6 +136,8 @@ def load(config: Path | None = None, state: Path | None = None, draft: Path | No
     _check_words(file, entries)
     _check_claims(file, entries, seed_files)
     _check_digests(file, entries)
+    holding_secrets = secret_files(entries, path.parent)
+    before_secrets(holding_secrets)
     database = _database(file, entries.database, path.parent, state)
     mail = _mail(file, entries.mail, path.parent, state)
     secrets = feed_secrets(file, entries.feeds, path.parent)
@@ -152,7 +160,7 @@ def load(config: Path | None = None, state: Path | None = None, draft: Path | No
             proxy=entries.polling.proxy,
         ),
         feed_secrets=secrets,
-        secret_files=secret_files(entries, path.parent),
+        secret_files=holding_secrets,
         operator=_operator(entries),
         metrics=entries.metrics,
         templates=templates,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,6 +42,7 @@ class Watch:
     clock: Clock
     before: Matcher | None = field(default=None, repr=False)
     """What terms that have not changed are taken over from."""
+    _compiling: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     @classmethod
     def over(cls, log: EventLog, rules: Rules, clock: Clock | None = None, before: Matcher | None = None) -> Watch:
@@ -52,13 +54,19 @@ class Watch:
         """The feeds that are to be polled, by id."""
         return {feed.id: feed for feed in self.rules.polled_feeds}
 
-    @cached_property
+    @property
     def matcher(self) -> Matcher:
         """The compiled terms. Made when they are first asked for: what only sends or tells needs no dictionaries."""
-        before = self.before
+        # A poll and a backfill ask in threads of their own, and `cached_property` alone lets both compile.
+        with self._compiling:
+            return self._compiled
+
+    @cached_property
+    def _compiled(self) -> Matcher:
+        matcher = compile_rules(self.rules, forms_of, self.before, self._news())
         # Held no longer than it is needed: it has a memory of its own of what words meet, which grows with each item.
         object.__setattr__(self, "before", None)
-        return compile_rules(self.rules, forms_of, before, self._news())
+        return matcher
 
     def _news(self) -> Iterator[str]:
         # Read only where somebody asks: terms that are taken over brought what was learnt with them.

@@ -24,6 +24,10 @@ class CantInsert(ValueError):
     """The file is written in a way that entries can't be set into."""
 
 
+def _refusal(node: yaml.Node, why: str) -> CantInsert:
+    return CantInsert(f"line {node.start_mark.line + 1}: {why}")
+
+
 @dataclass(frozen=True)
 class _Text:
     """A file's text, with the ends of its lines."""
@@ -70,12 +74,12 @@ def _with_entries(text: str, section: str, entries: Sequence[str]) -> str:
     if root is None:
         return text + _section_lines(_Text(text), section, entries, "", len(text))
     if not isinstance(root, yaml.MappingNode):
-        raise CantInsert("it holds no keys")
+        raise _refusal(root, "it holds no keys")
     file = _Text(text)
     for key, value in root.value:
         if isinstance(key, yaml.ScalarNode) and key.value == section:
             if value.start_mark.index < key.end_mark.index:
-                raise CantInsert(f"{section}: is an alias of what stands elsewhere")
+                raise _refusal(key, f"{section}: is an alias of what stands in line {value.start_mark.line + 1}")
             insertions = _into(file, root, key, value, entries)
             break
     else:
@@ -96,16 +100,22 @@ def _into(
         if value.flow_style:
             return _into_flow(file, value, entries)
         last = _end_of(file, value)
-        indent = " " * value.value[0][0].start_mark.column
-        return _lines_after(file, last, indent, entries)
+        return _lines_after(file, last, " " * _column_of_entries(file, value), entries)
     if not isinstance(value, yaml.ScalarNode) or value.style or value.value not in ("", "~", "null", "Null", "NULL"):
-        raise CantInsert("it holds no keys")
+        raise _refusal(key, f"{key.value}: holds no keys")
     if root.flow_style:
-        raise CantInsert("it holds no keys")
+        raise _refusal(key, f"{key.value}: holds nothing")
     begin, end = value.start_mark.index, value.end_mark.index
     # An explicit null makes room.
     erased = [(begin, end, "")] if begin < end else []
     return erased + _lines_after(file, end, " " * (key.start_mark.column + _INDENT), entries)
+
+
+def _column_of_entries(file: _Text, value: yaml.MappingNode) -> int:
+    """Where the entries of a block begin: with their key, or with the question mark before it (`? key`)."""
+    begin = value.value[0][0].start_mark
+    before = re.search(r"\?[ \t]+\Z", file.text[file.line_start(begin.index) : begin.index])
+    return int(begin.column) - len(before[0] if before else "")
 
 
 def _lines_after(file: _Text, at: int, indent: str, entries: Sequence[str]) -> list[_Insertion]:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.support import SHARED, item, rss
@@ -53,6 +54,7 @@ def corpus() -> dict[str, Served]:
     return {path: Served((HOSTILE / path).read_bytes()) for path in paths}
 
 
+@cache
 def bombs() -> dict[str, Served]:
     """Documents of our own making that cost more than they weigh."""
     channel = "<rss version='2.0'><channel>{}</channel></rss>"

@@ -5,23 +5,26 @@ No mocks: servers listen on loopback, logs are SQLite files, time is a `VirtualC
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
 
 from daemon.backtest import VirtualClock
-from daemon.eventlog import EventLog
+from daemon.databases import Database
+from daemon.eventlog import EventLog, Transaction
 from daemon.fetching import Changed, Fetcher, Outcome, open_fetcher
 from daemon.guard import GuardedTransport
 from daemon.inflection import inflect
@@ -29,11 +32,13 @@ from daemon.intake import take_in as take_in_document
 from daemon.items import Item, parse, split
 from daemon.mailing import Carrier, MaildirCarrier
 from daemon.matching import Matcher, compile_rules
+from daemon.parsing import Parser, Reading
 from daemon.preparing import Post
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule, recipient_id
 from daemon.service import Polled, Watch, after_reading
 from daemon.settings import load_templates, shipped
 from daemon.words import Forms
+from tests.databases import AnyDatabase, SqliteDatabase
 
 NOW = datetime(2025, 3, 19, 12, 0, tzinfo=UTC)
 ADDRESS = "analyst@example.org"
@@ -112,12 +117,33 @@ def _fields(one: Item) -> str:
     return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in fields.items() if value)
 
 
+@cache
+def empty_database() -> bytes:
+    """The file of an empty log. Hundreds of tests begin with one, and to make its tables takes ten times as long."""
+    with TemporaryDirectory() as folder:
+        log = EventLog(f"sqlite:///{folder}/empty.sqlite3")
+        log.create()
+        log.close()
+        assert os.listdir(folder) == ["empty.sqlite3"]
+        return Path(folder, "empty.sqlite3").read_bytes()
+
+
 @contextmanager
 def event_log(folder: Path) -> Iterator[EventLog]:
-    """An empty log in a folder."""
-    log = EventLog(f"sqlite:///{folder / 'claimwatch.sqlite3'}")
-    log.create()
+    """An empty log in a folder, or the one that is there."""
+    with log_in(SqliteDatabase(folder / "claimwatch.sqlite3")) as log:
+        yield log
+
+
+@contextmanager
+def log_in(database: AnyDatabase) -> Iterator[EventLog]:
+    """An empty log in an empty database."""
+    if isinstance(database, SqliteDatabase) and not database.file.exists():
+        database.file.write_bytes(empty_database())
+    log = EventLog(database.url)
     try:
+        if not isinstance(database, SqliteDatabase):
+            log.create()
         yield log
     finally:
         log.close()
@@ -130,10 +156,43 @@ def watching(folder: Path, rule_set: Rules | None = None, now: datetime = NOW) -
         yield Watch.over(log, rule_set or rules(), VirtualClock(now))
 
 
+class Meddled(EventLog):
+    """A log in which somebody else does something just before each of the next writes."""
+
+    def __init__(self, database: Database, *meddlings: Callable[[], object]) -> None:
+        super().__init__(database)
+        self.meddlings = list(meddlings)
+
+    @contextmanager
+    def transaction(self, now: datetime) -> Iterator[Transaction]:
+        if self.meddlings:
+            self.meddlings.pop(0)()
+        with super().transaction(now) as transaction:
+            yield transaction
+
+
+@contextmanager
+def meanwhile(watch: Watch, *meddlings: Callable[[], object]) -> Iterator[Watch]:
+    """The watch, in whose log something is written when a decision is made and is not recorded yet: before each of
+    the next writes, one of these."""
+    log = Meddled(watch.log.database, *meddlings)
+    try:
+        yield replace(watch, log=log)
+    finally:
+        log.close()
+
+
 def move_on(watch: Watch, by: timedelta) -> None:
     """Moves the virtual clock of a watch."""
     assert isinstance(watch.clock, VirtualClock)
     watch.clock.move_to(watch.clock.now() + by)
+
+
+class ParserHere(Parser):
+    """Reads documents in this process: for tests that are not about the child, its limits and its end."""
+
+    async def parse(self, body: bytes, charset: str | None = None) -> Reading:
+        return parse(split(body, charset))
 
 
 def take_in(watch: Watch, rule: FeedRule, outcome: Outcome) -> Polled:

@@ -319,6 +319,7 @@ def forget(one: World) -> None:
         transaction.connection.execute(delete(BACKFILL))
 
 
+@pytest.mark.no_cover
 def test_any_story_comes_to_what_its_last_rules_would_have_made(empty: Path) -> None:
     @settings(max_examples=15, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(steps, min_size=3, max_size=8), rule_sets, rule_sets)

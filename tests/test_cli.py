@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import sqlite3
@@ -29,7 +31,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from daemon import __version__, console
-from daemon.assembly import reading, status, writing
+from daemon.assembly import FEEDS_FILE_NOTE, reading, status, writing
 from daemon.cli import app
 from daemon.cli_options import moment
 from daemon.databases import Sqlite
@@ -142,18 +144,61 @@ def lines_of(done: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[WebServer]:
+    with WebServer() as one:
+        yield one
+
+
+@pytest.fixture
+def web(server: WebServer) -> WebServer:
+    """The server of all these tests, which knows of none of them yet."""
+    server.script.clear()
+    server.asked.clear()
+    return server
+
+
 @pytest.fixture
 def desk(tmp_path: Path, web: WebServer) -> Desk:
     """A desk with one feed of two items, one claim and one digest; nothing is polled yet."""
+    return laid_out(tmp_path, web)
+
+
+def laid_out(folder: Path, web: WebServer) -> Desk:
     url = web.serve("/feed.xml", rss(*NEWS))
-    (tmp_path / "feeds.yaml").write_text(FEEDS.format(url=url), encoding="utf-8")
-    return Desk(tmp_path, url)
+    (folder / "feeds.yaml").write_text(FEEDS.format(url=url), encoding="utf-8")
+    return Desk(folder, url)
+
+
+class FirstPoll:
+    """What a first poll leaves in a state folder: made now and then, and copied. A poll takes as long as most tests."""
+
+    LONGEST_SECONDS = 60
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+        self._made = -math.inf
+        self._state = Path()
+
+    def copied_to(self, desk: Desk, web: WebServer) -> None:
+        """Gives a desk the state that its own first poll would have left."""
+        if time.monotonic() - self._made > self.LONGEST_SECONDS:
+            made = laid_out(self._factory.mktemp("first-poll"), web)
+            made.ok("poll")
+            self._state, self._made = made.state, time.monotonic()
+        shutil.copytree(self._state, desk.state)
+        (desk.state / FEEDS_FILE_NOTE).write_text(f"{desk.config}\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def first_poll(tmp_path_factory: pytest.TempPathFactory) -> FirstPoll:
+    return FirstPoll(tmp_path_factory)
 
 
 @pytest.fixture
-def polled(desk: Desk) -> Desk:
+def polled(desk: Desk, web: WebServer, first_poll: FirstPoll) -> Desk:
     """The desk after its first poll."""
-    desk.ok("poll")
+    first_poll.copied_to(desk, web)
     return desk
 
 
@@ -1295,6 +1340,31 @@ def test_a_digest_is_sent_again_to_one_recipient(polled: Desk) -> None:
     assert (event["payload"]["resent"], event["payload"]["matches"]) == (True, [4])
     polled.ok("deliver")
     assert len(mails(polled)) == 2
+
+
+@pytest.mark.parametrize("to", ["", ", to: analyst@example.org"])
+def test_a_digest_whose_one_reader_need_not_be_named_is_sent_again(desk: Desk, to: str) -> None:
+    text = desk.config.read_text(encoding="utf-8")
+    desk.config.write_text(text.replace(", to: analyst@example.org", to), encoding="utf-8")
+    desk.ok("poll")
+    desk.ok("digest prepare daily")
+    desk.ok("deliver")
+    time.sleep(1 - datetime.now(UTC).microsecond / 1e6)  # a digest's id is its second
+    (event,) = desk.objects("digest resend daily", "--since", "7d")
+    assert (event["payload"]["resent"], event["payload"]["matches"]) == (True, [4])
+    desk.ok("deliver")
+    assert len(mails(desk)) == 2
+
+
+def test_a_digest_of_several_is_sent_again_to_none_of_them_unnamed(polled: Desk) -> None:
+    text = polled.config.read_text(encoding="utf-8")
+    polled.config.write_text(text.replace("to: analyst", "to: [editor@example.org, analyst").replace("org}", "org]}"))
+    before = snapshot_of(polled)
+    done = polled.run("digest resend daily", "--since", "7d")
+    assert done.exit_code == 2
+    told = "several get daily; name one of them with --to: editor@example.org, analyst@example.org"
+    assert told in unboxed(done.stderr)
+    assert snapshot_of(polled) == before
 
 
 def test_a_digest_is_sent_again_to_nobody_who_is_not_in_feeds_yaml(polled: Desk) -> None:

@@ -88,6 +88,8 @@ def hold_the_promises(tmp_path: Path, feeds: tuple[str, ...]) -> None:
         assert verify(log) == head
 
 
+@pytest.mark.long
+@pytest.mark.no_cover
 def test_no_item_of_the_small_archives_is_missing_from_the_log(tmp_path: Path) -> None:
     hold_the_promises(tmp_path, SMALL)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from daemon.errors import ConfigError
-from daemon.reloading import stamp_of
+from daemon.reloading import Stamp, load_stamped, stamp_of
 from daemon.settings import Settings, load
 
 FEED = "feeds:\n  paid:\n    url: https://paid.example/feed\n"
@@ -125,6 +127,36 @@ def test_a_running_watch_sees_when_a_secret_is_exchanged(tmp_path: Path) -> None
     before = stamp_of(settings)
     (tmp_path / "login").write_text("u:another", encoding="utf-8")
     assert stamp_of(settings) != before
+
+
+def test_a_secret_that_is_exchanged_just_after_it_was_read_is_an_edit(tmp_path: Path) -> None:
+    (tmp_path / "feeds.yaml").write_text(FEED + "    headers_file: headers\n    auth_file: login\n", encoding="utf-8")
+    (tmp_path / "headers").write_text("X-Api-Key: before", encoding="utf-8")
+    os.mkfifo(tmp_path / "login")
+
+    def exchange() -> None:
+        # Whoever reads the login waits here, and has read the headers.
+        with (tmp_path / "login").open("w", encoding="utf-8") as login:
+            (tmp_path / "headers").write_text("X-Api-Key: afterwards", encoding="utf-8")
+            login.write("u:p")
+
+    with ThreadPoolExecutor() as beside:
+        done = beside.submit(exchange)
+        settings, stamp = load_stamped(tmp_path / "feeds.yaml", tmp_path / "state")
+        done.result(timeout=10)
+
+    def of_headers(files: Stamp) -> Stamp:
+        return tuple(one for one in files if one[0] == str(tmp_path / "headers"))
+
+    assert settings.feed_secrets["paid"]["x-api-key"] == "before"
+    assert len(of_headers(stamp)) == len(of_headers(stamp_of(settings))) == 1
+    assert of_headers(stamp) != of_headers(stamp_of(settings))
+
+
+def test_what_is_there_at_a_start_looks_the_same_to_the_first_look_after_it(tmp_path: Path) -> None:
+    loaded(tmp_path, "headers_file: headers", "auth_file: login", headers="X: y", login="u:p")
+    settings, stamp = load_stamped(tmp_path / "feeds.yaml", tmp_path / "state")
+    assert stamp == stamp_of(settings)
 
 
 def test_settings_show_no_secret(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from email.message import EmailMessage
@@ -62,6 +61,7 @@ from tests.support import (
     digest,
     feed,
     item,
+    meanwhile,
     move_on,
     post,
     rss,
@@ -870,29 +870,6 @@ def test_what_is_put_off_after_the_mend_waits_as_ever(begun_watch: Watch, tmp_pa
     assert told == [["delivery_deferred"], [], []]
     # Nor does a moment that a clock which stood ahead gave hurry anything.
     assert asyncio.run(deliver(begun_watch, by, mended=mended + DAY)) == []
-
-
-class Meddled(EventLog):
-    """A log in which somebody else does something just before the next write."""
-
-    meddle: Callable[[], object] | None = None
-
-    def transaction(self, now: datetime) -> Any:
-        meddle, self.meddle = self.meddle, None
-        if meddle:
-            meddle()
-        return super().transaction(now)
-
-
-@contextmanager
-def meanwhile(watch: Watch, meddle: Callable[[], object]) -> Iterator[Watch]:
-    """The watch, in whose log something is written when the next decision is made and is not recorded yet."""
-    log = Meddled(watch.log.database)
-    log.meddle = meddle
-    try:
-        yield replace(watch, log=log)
-    finally:
-        log.close()
 
 
 def test_a_delivery_that_somebody_else_took_in_hand_is_left_to_them(begun_watch: Watch, tmp_path: Path) -> None:

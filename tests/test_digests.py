@@ -6,6 +6,7 @@ import email
 import email.policy
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -631,6 +632,21 @@ def test_no_line_of_the_text_but_a_link_is_wider_than_78_columns(text: str) -> N
     both = rendered(match(text, summary=f"{text} {text}", evidence=(evidence(text),)), rule_set=rule_set)
     wide = [line for line in both.text.splitlines() if columns(line) > 78 and not line.startswith("  https://")]
     assert wide == []
+
+
+def test_a_text_without_spaces_costs_in_proportion_to_its_length() -> None:
+    one = match("停" * 30_000)
+    began = time.process_time()
+    text = rendered(one).text
+    assert time.process_time() - began < 5
+    assert text.count("停") >= 30_000
+
+
+def test_no_claim_s_id_is_broken_at_the_end_of_a_line() -> None:
+    """Whoever copies one into `matches --claim` needs it whole."""
+    claims = [claim(f"{at}-an-id-of-many-hyphens", statement="word" * at) for at in range(1, 25)]
+    quiet = rendered(rule_set=rules(*claims)).text.partition("Nothing new on:")[2]
+    assert [one.id for one in claims if f"({one.id};" not in quiet] == []
 
 
 def test_a_template_that_can_not_be_filled_says_so() -> None:

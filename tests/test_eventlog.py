@@ -69,10 +69,8 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def log(database: AnyDatabase) -> Iterator[EventLog]:
     """An empty log in each kind of database."""
-    opened = EventLog(database.url)
-    opened.create()
-    yield opened
-    opened.close()
+    with support.log_in(database) as opened:
+        yield opened
 
 
 def seen(title: str, feed: str = "gazette") -> ItemSeen:

@@ -153,6 +153,8 @@ def hold(log: EventLog, played: Played, pauses: tuple[timedelta, timedelta]) -> 
 # ── self-made histories ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.long
+@pytest.mark.no_cover
 def test_through_every_fault_nothing_served_is_lost_each_gap_is_told_and_no_host_is_pressed(tmp_path: Path) -> None:
     histories = [
         History("quick", HOSTS[0], made(6, 12, 25)),
@@ -226,7 +228,9 @@ def play_real(tmp_path: Path, feeds: Sequence[str], days: int, most: int, lorise
         return hold(log, played, pauses)
 
 
+@pytest.mark.long
 @needs_shared
+@pytest.mark.no_cover
 def test_real_histories_come_whole_through_every_fault(tmp_path: Path) -> None:
     feeds = ("2025-ru-thebell", "2025-ru-verstka", "2025-ru-meduza", "2020-raw-nzherald")
     gaps, paused = play_real(tmp_path, feeds, days=6, most=40, lorises=0)

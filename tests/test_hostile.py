@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.hostile import Round, Served, Verdict, as_lines, bombs, corpus, poll
 from tests.support import needs_shared
 
@@ -17,10 +19,12 @@ MOST_MEGABYTES = 400
 """Of all our processes together, while this goes on."""
 
 
+@pytest.mark.long
 def test_each_bomb_has_its_verdict_and_none_takes_the_machine(tmp_path: Path) -> None:
     assert_verdicts("bombs", bombs(), poll(bombs(), tmp_path))
 
 
+@pytest.mark.long
 @needs_shared
 def test_each_hostile_document_of_the_corpus_has_its_verdict_and_none_takes_the_machine(tmp_path: Path) -> None:
     served = corpus()

@@ -685,6 +685,7 @@ LARGE_BYTES = 30_000
 @pytest.mark.parametrize(
     ("large", "count"), [(False, 298), pytest.param(True, 228, marks=pytest.mark.slow)], ids=["small", "large"]
 )
+@pytest.mark.no_cover
 def test_every_real_feed_gives_what_feedparser_finds_item_for_item(large: bool, count: int) -> None:
     rows = [row for row in corpus() if (int(row["bytes"]) >= LARGE_BYTES) is large]
     assert len(rows) == count

@@ -20,6 +20,7 @@ from email.message import Message
 from email.policy import SMTP
 from pathlib import Path
 
+import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import Envelope, Session
 
@@ -122,6 +123,7 @@ def message_ids(messages: list[tuple[str, bytes]]) -> dict[tuple[str, str], set[
     return found
 
 
+@pytest.mark.long
 def test_a_killed_command_loses_nothing_and_repeats_only_the_same_message(
     database: AnyDatabase, tmp_path: Path, web: WebServer
 ) -> None:

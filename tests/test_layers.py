@@ -1,6 +1,7 @@
 """The table below is the architecture's picture: a module imports only from lines below its own."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,7 @@ RANK = {
 CORE = {module for module, rank in RANK.items() if rank < RANK["children"]}
 
 
+@cache
 def imports_of(module: str) -> set[str]:
     """The full names of all that a module imports, wherever in it."""
     found = set()

@@ -209,6 +209,7 @@ def test_a_holder_that_has_not_yet_said_its_name_is_another_command(file: Sqlite
             pass
 
 
+@pytest.mark.long
 def test_a_writer_is_never_refused_because_somebody_asks_who_writes(database: Database) -> None:
     with writer_lock(database, "run"):
         pass

@@ -314,6 +314,7 @@ def _simpler(terms: tuple[Watched, ...]) -> Iterator[tuple[Watched, ...]]:
             yield (*terms[:at], other, *terms[at + 1 :])
 
 
+@pytest.mark.no_cover
 def test_the_matcher_says_what_the_slow_and_obvious_one_says() -> None:
     draw = Random(random.getrandbits(64))  # which pytest-randomly seeds, and says with what
     for _ in range(CASES):
@@ -335,6 +336,7 @@ GROUPS = [
 
 
 @pytest.mark.parametrize("term", GROUPS, ids=str)
+@pytest.mark.no_cover
 def test_groups_near_groups_are_found_in_every_text_in_which_they_stand(term: Term) -> None:
     made = compiled(rules(claim("c", str(term)), within_words=4))
     reference = Reference(4)

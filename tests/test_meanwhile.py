@@ -14,8 +14,7 @@ from daemon.backfill import Backfill, waiting
 from daemon.outcomes import Changed
 from daemon.service import Watch, record_rules
 from daemon.tables import MatchRow, table_of
-from tests.support import claim, item, rss, rules, take_in, watching
-from tests.test_delivery import Meddled, meanwhile
+from tests.support import Meddled, claim, item, meanwhile, rss, rules, take_in, watching
 
 A, B = claim("cave-bear"), claim("energy-strike-pause")
 match = table_of(MatchRow)
@@ -72,11 +71,11 @@ def test_a_backfill_that_goes_on_after_a_restart_compiles_its_terms_before_its_t
     take_in(begun, begun.rules.feeds[0], says("Energy strike pause"))
     edited(begun)
     compiled: list[bool] = []
-    with meanwhile(Watch.over(begun.log, rules(A, B), begun.clock), lambda: None) as restarted:
+    with meanwhile(Watch.over(begun.log, rules(A, B), begun.clock)) as restarted:
         log = restarted.log
         assert isinstance(log, Meddled)
         backfill = backfill_of(restarted)
-        log.meddle = lambda: compiled.append("matcher" in vars(restarted))
+        log.meddlings.append(lambda: compiled.append("_compiled" in vars(restarted)))
         to_its_end(backfill)
     assert compiled == [True]
     assert matches(begun) == [(B.id, 1, True, None)]

@@ -72,7 +72,7 @@ def test_a_watch_holds_the_rules_before_it_no_longer_than_it_takes_terms_over_fr
 
 def forms_of(words: Iterable[str]) -> Mapping[str, Forms]:
     """Each word alone: the dictionaries are asked in a process of their own."""
-    return {word: Forms(frozenset({word})) for word in words}
+    return {word: Forms((word,)) for word in words}
 
 
 def test_a_hundred_reloads_leave_hardly_more_words_than_one() -> None:

@@ -10,7 +10,7 @@ import pytest
 from daemon.preparing import prepare_due, resend
 from daemon.projections import project
 from daemon.service import Watch, record_rules
-from tests.support import RECIPIENT, claim, digest, post, rules, watching
+from tests.support import RECIPIENT, claim, digest, meanwhile, post, rules, watching
 from tests.test_delivery import (
     BOTH,
     DUE,
@@ -21,7 +21,6 @@ from tests.test_delivery import (
     held,
     kinds,
     matches_of,
-    meanwhile,
     sent,
     text_of,
 )

@@ -176,6 +176,7 @@ def use_more(installed: Installed, folder: Path) -> None:
     installed.ok("verify", *options)
 
 
+@pytest.mark.long
 def test_a_wheel_in_an_empty_environment_does_all_a_newcomer_asks(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "environment", symlinks=True)
     installed = Installed(tmp_path / "environment", tmp_path / "home")

@@ -290,8 +290,7 @@ def history(log: EventLog) -> None:
 @pytest.fixture
 def log(database: AnyDatabase) -> Iterator[EventLog]:
     """An empty log in each kind of database."""
-    with closing(EventLog(database.url)) as opened:
-        opened.create()
+    with support.log_in(database) as opened:
         yield opened
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import math
 import os
 import signal
 import socket
@@ -26,9 +27,11 @@ from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, read
 from daemon.events import Recorded
 from daemon.mailing import Accepted, Deferred
+from daemon.preparing import Post
 from daemon.scheduling import Daemon
 from daemon.sdnotify import notify
 from daemon.service import Clock, Polled, Watch
+from daemon.settings import Settings
 from tests.support import Answer, WebServer, item, rss
 
 CONFIG = """
@@ -73,14 +76,19 @@ class MovableClock:
         return datetime.now(UTC) + self.by
 
 
+def in_haste(settings: Settings) -> Settings:
+    return replace(settings, polling=replace(settings.polling, host_pause_seconds=0))
+
+
 def daemon_of(installation: Installation, clock: Clock, **callbacks: Callable[..., object]) -> Daemon:
+    """A daemon by another clock, that waits neither between two questions to a host nor long for still files."""
     watch = replace(installation.watch, clock=clock)
 
-    def reload(before: Watch) -> tuple[object, Watch, object]:
+    def reload(before: Watch) -> tuple[Settings, Watch, Post]:
         settings, fresh, post = installation.reloaded(before)
-        return settings, replace(fresh, clock=clock), post
+        return in_haste(settings), replace(fresh, clock=clock), post
 
-    parts = (watch, installation.post, installation.settings, reload, installation.stamp)
+    parts = (watch, installation.post, in_haste(installation.settings), reload, installation.stamp)
     daemon = Daemon(*parts, clock=clock, **callbacks)  # type: ignore[arg-type]
     daemon.settling = timedelta(seconds=0.05)
     return daemon
@@ -346,9 +354,12 @@ def test_what_is_under_way_at_a_stop_is_cut_off_after_a_few_seconds_without_a_wo
             ShiftedClock(timedelta(0)),
             before_round=lambda _count: asyncio.get_running_loop().call_later(0.2, daemon.stop, "enough"),
         )
+        # A stop by systemd may take 30 s, a person waits for a few.
+        assert daemon.stop_grace < timedelta(seconds=10)
+        daemon.stop_grace = timedelta(seconds=0.3)
         began = time.monotonic()
         run_until_stopped(daemon)
-        assert time.monotonic() - began < 10
+        assert 0.3 < time.monotonic() - began < 10
         assert kinds(installation.log) == ["watch_started", "rules_changed", "watch_stopped"]
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
@@ -480,12 +491,25 @@ def _read_until_stopping(server: socket.socket, told: list[str]) -> None:
 
 
 def heard_by_systemd(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, config: Path, seconds: float, **callbacks: Callable[..., object]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: Path,
+    seconds: float,
+    *,
+    away_once_it_runs: bool = False,
+    **callbacks: Callable[..., object],
 ) -> list[str]:
     """What a daemon tells systemd within so many seconds, under a watchdog of 200 ms."""
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
-    with notifications(folder, monkeypatch) as server, writing(config, folder / "state", "run") as installation:
-        daemon = daemon_of(installation, ShiftedClock(timedelta(0)), **callbacks)
+    with (
+        notifications(folder, monkeypatch) as server,
+        writing(config, folder / "state", "run") as installation,
+        closing(Away(installation.settings.database)) as log,
+    ):
+        if away_once_it_runs:
+            callbacks["ready"] = lambda: setattr(log, "until", math.inf)
+        daemon = daemon_of(replace(installation, log=log), ShiftedClock(timedelta(0)), **callbacks)
+        daemon.stop_grace = timedelta(seconds=0.1)
         # Read meanwhile, as systemd does: the kernel queues ten messages, and then the sender waits.
         told: list[str] = []
         reader = threading.Thread(target=lambda: _read_until_stopping(server, told))
@@ -521,18 +545,35 @@ def test_a_poll_that_does_not_end_starves_the_watchdog_though_all_else_is_alive(
     assert polled == []
 
 
-def test_a_poll_that_fails_each_time_starves_the_watchdog(
-    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch
+def test_a_poll_that_fails_each_time_and_tells_so_is_alive(
+    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
     begun: list[int] = []
+    progressed: list[None] = []
 
     def fail(count: int) -> None:
         begun.append(count)
         raise RuntimeError("a fault of ours")
 
-    assert "WATCHDOG=1" not in heard_by_systemd(tmp_path, monkeypatch, config, 1.5, before_round=fail)
-    assert len(begun) > 1
+    told = heard_by_systemd(
+        tmp_path, monkeypatch, config, 0.6, before_round=fail, progressed=lambda: progressed.append(None)
+    )
+    assert told.count("WATCHDOG=1") >= 3
+    # Under a watchdog of 200 ms no pause is a second, and what asks whether the polls get anywhere hears of none.
+    assert len(begun) >= 3
+    assert progressed == []
+    assert "action=tick_failed tick=poll" in caplog.text
+
+
+def test_a_database_that_stays_away_is_told_and_starves_no_watchdog(
+    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
+    told = heard_by_systemd(tmp_path, monkeypatch, config, 0.6, away_once_it_runs=True)
+    assert told.count("WATCHDOG=1") >= 3
+    assert "action=tick_failed tick=poll: the database is away" in caplog.text
+    assert web.asked == []
 
 
 def test_a_long_round_feeds_the_watchdog_with_each_feed_that_it_took_in(
@@ -619,8 +660,9 @@ def test_a_slow_host_holds_up_the_feeds_of_another_for_no_longer_than_a_round(tm
             rounds.append({one.feed for one in results})
             if len(rounds) == 2:
                 daemon.stop("seen enough")
-            # All are due again.
+            # All are due again, and asked at once instead of in five seconds.
             clock.by += timedelta(hours=2)
+            asyncio.get_running_loop().call_later(0.1, daemon._at_once, "poll")
 
         daemon = daemon_of(installation, clock, after_round=after_round)
         daemon.round = timedelta(seconds=0.3)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -18,7 +21,7 @@ from sqlalchemy.event import listen, remove
 
 from daemon import knowledge, queries
 from daemon.chain import verify_chain
-from daemon.databases import Database
+from daemon.databases import Connection
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, head_of, read
 from daemon.events import FeedFailed, ItemRevised, ItemSeen, NewEvent, Recorded
@@ -33,12 +36,14 @@ from daemon.watch import MANY_TERMS
 from tests.support import (
     NOW,
     Answer,
+    ParserHere,
     WebServer,
     claim,
     digest,
     feed,
     fetcher,
     item,
+    meanwhile,
     move_on,
     rss,
     rules,
@@ -57,7 +62,8 @@ def changed(*items: Item, sha256: str = "x", etag: str | None = None) -> Changed
 
 
 def polled(watch: Watch, *feeds: FeedRule, limits: Limits | None = None, **options: Any) -> list[Polled]:
-    """One round over these feeds (all of them, unless told), by a real fetcher and a real parser: what was told."""
+    """One round over these feeds (all of them, unless told), by a real fetcher: what was told. With limits, documents
+    are read by a child process."""
     heard: list[Polled] = []
     told = options.pop("told", lambda _one: None)
 
@@ -66,7 +72,8 @@ def polled(watch: Watch, *feeds: FeedRule, limits: Limits | None = None, **optio
         told(one)
 
     async def once() -> list[Polled]:
-        async with fetcher() as opened, open_parser(limits) as parser:
+        async with fetcher() as opened, open_parser(limits) as child:
+            parser = child if limits else ParserHere()
             return await poll(watch, opened, parser, feeds or watch.rules.polled_feeds, told=hear, **options)
 
     results = asyncio.run(once())
@@ -123,7 +130,7 @@ def begun(watch: Watch) -> Watch:
 
 def test_a_poll_brings_items_and_matches_into_the_log(watch: Watch, web: WebServer) -> None:
     watch = watching_url(watch, web.serve("/feed.xml", rss(PAUSE, OTHER)))
-    (one,) = polled(watch)
+    (one,) = polled(watch, limits=Limits())
     assert kinds(one.recorded) == ["item_seen", "item_seen", "claim_matched"]
     assert [event.event.title for event in one.recorded[:2]] == [OTHER.title, PAUSE.title]
     assert (one.feed, one.new_items, one.revised_items, one.matched_claims) == (
@@ -168,6 +175,27 @@ def test_a_watch_over_many_terms_learns_from_its_log_what_words_are_rare(begun: 
     assert strikes
     assert strikes.isdisjoint(matcher.index.keys)
     assert [one.claim for one in matcher.match(title="A strike on depot7", summary="")] == ["many"]
+
+
+def test_two_who_ask_for_the_matcher_at_once_get_the_one_that_was_compiled(begun: Watch) -> None:
+    learnt: list[int] = []
+
+    class Learning(EventLog):
+        """Read once for each matcher that is compiled of so many terms, and slowly enough for the others to come."""
+
+        @contextmanager
+        def reading(self) -> Iterator[Connection]:
+            learnt.append(threading.get_ident())
+            time.sleep(0.1)
+            with super().reading() as connection:
+                yield connection
+
+    many = claim("many", *(f"strike depot{at}" for at in range(MANY_TERMS)))
+    with closing(Learning(begun.log.database)) as log, ThreadPoolExecutor(4) as threads:
+        watch = Watch.over(log, rules(many), begun.clock)
+        matchers = list(threads.map(lambda _: watch.matcher, range(4)))
+    assert len(learnt) == 1
+    assert len({id(one) for one in matchers}) == 1
 
 
 def test_the_same_bytes_again_append_nothing(watch: Watch, web: WebServer) -> None:
@@ -371,10 +399,10 @@ def test_feeds_of_one_host_wait_in_nobody_s_way(watch: Watch, web: WebServer) ->
 def test_a_round_that_has_lasted_long_begins_no_more_questions_and_leaves_the_rest_due(
     watch: Watch, web: WebServer
 ) -> None:
-    slow = [web.serve(f"/slow{at}", Answer(status=503, delay_seconds=0.4)) for at in range(5)]
+    slow = [web.serve(f"/slow{at}", Answer(status=503, delay_seconds=0.5)) for at in range(5)]
     quick = web.serve("/quick", rss(PAUSE)).replace("127.0.0.1", "localhost")
     watch = watching_url(watch, *slow, quick)
-    before = [one.feed for one in polled(watch, begin_within_seconds=0.6)]
+    before = [one.feed for one in polled(watch, begin_within_seconds=0.9)]
     assert before == ["feed-5", "feed-0", "feed-1"]
     assert set(due_ids(watch)) == {"feed-2", "feed-3", "feed-4"}
     assert len(web.asked) == 3
@@ -789,26 +817,10 @@ def test_a_cancelled_round_leaves_no_task_behind_and_keeps_what_was_taken_in(wat
 # ── two writers ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Meddled(EventLog):
-    """A log in which somebody else does something just before each of the next writes."""
-
-    def __init__(self, database: Database, *meddlings: Callable[[], object]) -> None:
-        super().__init__(database)
-        self.meddlings = list(meddlings)
-
-    def transaction(self, now: datetime) -> Any:
-        if self.meddlings:
-            self.meddlings.pop(0)()
-        return super().transaction(now)
-
-
 def taken_in(watch: Watch, outcome: Any, *meddlings: Callable[[], object]) -> Polled:
     """What an outcome comes to while somebody else meddles."""
-    log = Meddled(watch.log.database, *meddlings)
-    try:
-        return take_in(replace(watch, log=log), watch.rules.feeds[0], outcome)
-    finally:
-        log.close()
+    with meanwhile(watch, *meddlings) as busy:
+        return take_in(busy, watch.rules.feeds[0], outcome)
 
 
 def test_who_comes_second_with_an_item_does_not_record_it_again(begun: Watch) -> None:
@@ -1067,7 +1079,7 @@ def test_a_document_that_was_given_up_is_skipped_until_it_changes(
     one = web.serve("/feed", ENDLESS, ENDLESS, Answer(status=503), ENDLESS, rss(PAUSE), ENDLESS)
     watch = watching_url(watch, one)
     assert [kinds(one.recorded) for one in polled(watch, limits=IMPATIENT)] == [["feed_failed"]]
-    monkeypatch.setattr(Parser, "parse", None)  # whoever asks a parser for it now fails
+    monkeypatch.setattr(ParserHere, "parse", None)  # whoever asks a parser for it now fails
     assert [kinds(one.recorded) for one in polled(watch)] == [[]]
     assert [kinds(one.recorded) for one in polled(watch)] == [["feed_failed"]]
     (again,) = polled(watch)
@@ -1103,7 +1115,7 @@ def test_where_no_parser_can_be_started_each_feed_fails_and_keeps_its_pause(
 ) -> None:
     watch = watching_url(watch, web.serve("/a", rss(PAUSE)), web.serve("/b", rss(PAUSE)))
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    for one in polled(watch):
+    for one in polled(watch, limits=Limits()):
         assert one.recorded[0].event.reason == "no parser"
         assert due_of(one) >= NOW + timedelta(seconds=900)
     monkeypatch.undo()

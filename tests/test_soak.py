@@ -47,6 +47,7 @@ def test_memory_that_takes_a_step_and_stays_there_is_told(measure: str) -> None:
     assert told.startswith(f"{measure} grew by ")
 
 
+@pytest.mark.long
 def test_hours_of_a_watch_pass_in_seconds_and_nothing_is_left_over() -> None:
     # In a process of its own: looking for garbage in one that ran other tests takes longer than all the rest.
     command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.1"]

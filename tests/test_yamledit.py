@@ -75,7 +75,12 @@ def is_kept(before: str, after: str) -> bool:
         ("---\ndigests: {}\n...\n", f"---\ndigests: {{}}\nfeeds:\n  {NEW}\n...\n"),
         (" digests: {}", f" digests: {{}}\n feeds:\n   {NEW}\n"),
         ("# Nothing but this\n", f"# Nothing but this\nfeeds:\n  {NEW}\n"),
+        # Keys with a question mark before them.
         ("? feeds\n: {a: x}\n", f"? feeds\n: {{a: x, {NEW}}}\n"),
+        ("feeds:\n  ? a\n  : x\n" + DIGESTS, f"feeds:\n  ? a\n  : x\n  {NEW}\n" + DIGESTS),
+        ('feeds:\n  ?   &a "a"\n  : x\n  b: y\n', f'feeds:\n  ?   &a "a"\n  : x\n  b: y\n  {NEW}\n'),
+        # Anchors and aliases within the section.
+        ("feeds: &all\n  a: &a {url: x}\n  b: *a\n", f"feeds: &all\n  a: &a {{url: x}}\n  b: *a\n  {NEW}\n"),
         # Flow style.
         ("feeds: {}\n" + DIGESTS, f"feeds: {{{NEW}}}\n" + DIGESTS),
         ("feeds: {a: x}\n", f"feeds: {{a: x, {NEW}}}\n"),
@@ -104,11 +109,18 @@ def test_several_entries_stand_in_their_order_each_on_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["feeds: [a]\n", "feeds: words\n", "- feeds\n", "feeds: {\n", "a: &x {b: c}\nfeeds: *x\n", "{feeds: , a: b}\n"],
+    ("text", "why"),
+    [
+        ("a: b\nfeeds: [a]\n", "line 2: feeds: holds no keys"),
+        ("# words\n\nfeeds: words\n", "line 3: feeds: holds no keys"),
+        ("- feeds\n", "line 1: it holds no keys"),
+        ("feeds: {\n", "it is no YAML"),
+        ("a: b\nc: &x {b: c}\nfeeds: *x\n", "line 3: feeds: is an alias of what stands in line 2"),
+        ("{feeds: , a: b}\n", "line 1: feeds: holds nothing"),
+    ],
 )
-def test_what_entries_can_not_be_set_into_is_refused(text: str) -> None:
-    with pytest.raises(CantInsert):
+def test_what_entries_can_not_be_set_into_is_refused_with_its_line(text: str, why: str) -> None:
+    with pytest.raises(CantInsert, match=f"^{why}$"):
         with_entries(text, "feeds", [NEW])
 
 
