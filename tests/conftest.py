@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer.main
 import typer.testing
+from hypothesis import settings
 from sqlalchemy import Connection, Engine
 from sqlalchemy.event import listens_for
 
@@ -19,6 +20,10 @@ from daemon.service import Watch
 from tests.databases import ON_BOTH, AnyDatabase, database_of
 from tests.mailservers import Authority, authority_for
 from tests.support import WebServer, event_log, watching
+
+# How long one example takes by the clock says more of what else the machine does than of the program.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(optionalhook=True)
