@@ -1,6 +1,6 @@
 """The process's memory: asked for sparingly, and given back to the machine when it is free again.
 
-glibc keeps what was freed for later: after a digest of thousands or a backfill, for days, 10 MB and more of it. On a C
+glibc keeps what was freed for later: after a digest of thousands or a backfill, for days: 8 MB in a soak. On a C
 library that has no such calls nothing is done.
 """
 

