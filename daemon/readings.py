@@ -192,7 +192,8 @@ class Reading:
         self.pieces = (pieces(title), pieces(summary), pieces(content) if content else [])
         self.cells: list[Cell] = list(map(cells.__getitem__, chain.from_iterable(self.pieces)))
         """What all pieces meet: those of the title, of the summary, and of the content."""
-        self.present: set[int] = set(chain.from_iterable(self.cells))
+        # Most cells of a watch with few terms hold nothing.
+        self.present: set[int] = set[int]().union(*filter(None, self.cells))
         self._places: Places | None = None
         self._fields: dict[Axis, Field] = {}
 
