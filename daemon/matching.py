@@ -99,19 +99,21 @@ def compile_rules(rules: Rules, inflect: Inflect, before: Matcher | None = None,
     base = before if before is not None and _is_akin(before, rules) else None
     vocabulary = base.vocabulary if base else Vocabulary()
     index = base.index.copy() if base else Index(vocabulary)
-    plan = _plan(base, rules)
+    kept, plan = _plan(base, rules)
     lines = [line for name, lines in rules.words.items() for line in (name, *lines)]
     lines += [term.rule.text for terms in plan.values() for term in terms if term.number is None]
     with _uncollected():
         vocabulary.learn({word for line in lines for word in words_to_inflect(line)}, inflect)
         compiler = Compiler(vocabulary, rules.words, rules.within_words)
-        numbers = {
+        planned = {
             claim: [
                 index.put(compiler.compiled(claim, term.rule, never=term.never)) if term.number is None else term.number
                 for term in terms
             ]
             for claim, terms in plan.items()
         }
+        made = {**kept, **planned}
+        numbers = {claim.id: made[claim.id] for claim in rules.watched_claims}
         index.keep(number for own in numbers.values() for number in own)
         cells = vocabulary.cells()
         index.hear({number for cell in cells.of(text) for number in cell} for text in news)
@@ -146,30 +148,28 @@ def _is_akin(before: Matcher, rules: Rules) -> bool:
     return old.within_words == rules.within_words and old.words.keys() == rules.words.keys() and dead <= alive
 
 
-def _plan(base: Matcher | None, rules: Rules) -> dict[str, list[_Planned]]:
-    """The terms of each claim, with the numbers of those that mean what they meant before."""
+def _plan(base: Matcher | None, rules: Rules) -> tuple[dict[str, Sequence[int]], dict[str, list[_Planned]]]:
+    """Of the claims whose terms all mean what they meant, the numbers of these; of the others, their terms."""
     if base is None:
-        return {claim.id: _new(claim) for claim in rules.watched_claims}
+        return {}, {claim.id: _new(claim) for claim in rules.watched_claims}
     old_words = base.rules.words
     changed = {fold(name) for name, lines in rules.words.items() if tuple(old_words[name]) != tuple(lines)}
     old_claims = {claim.id: claim for claim in base.rules.watched_claims}
+    kept: dict[str, Sequence[int]] = {}
     plan: dict[str, list[_Planned]] = {}
     for claim in rules.watched_claims:
         old = old_claims.get(claim.id)
-        terms = _new(claim)
-        if old is not None and changed.isdisjoint(base.index.lists_of(base.terms[claim.id])):
-            same = (old.terms, old.never) == (claim.terms, claim.never)
-            terms = _numbered(terms, base.terms[claim.id]) if same else _numbered_alike(terms, base, claim.id)
-        plan[claim.id] = terms
-    return plan
+        if old is None or (changed and not changed.isdisjoint(base.index.lists_of(base.terms[claim.id]))):
+            plan[claim.id] = _new(claim)
+        elif (old.terms, old.never) == (claim.terms, claim.never):
+            kept[claim.id] = base.terms[claim.id]
+        else:
+            plan[claim.id] = _numbered_alike(_new(claim), base, claim.id)
+    return kept, plan
 
 
 def _new(claim: ClaimRule) -> list[_Planned]:
     return [_Planned(rule, False, None) for rule in claim.terms] + [_Planned(rule, True, None) for rule in claim.never]
-
-
-def _numbered(terms: Iterable[_Planned], numbers: Iterable[int]) -> list[_Planned]:
-    return [term._replace(number=number) for term, number in zip(terms, numbers, strict=True)]
 
 
 def _numbered_alike(terms: Iterable[_Planned], base: Matcher, claim: str) -> list[_Planned]:
