@@ -29,7 +29,7 @@ feedsedit reloading
 inquiries covering
 hindsight
 mailing knowledge queries troubles
-recipients storeditems migrations
+recipients storeditems migrations relaying
 comparison smtp
 projections locks fetching settings
 noticerows newfeeds
@@ -47,7 +47,7 @@ children lexicon_child memory
 shortfalls
 explaining unheard
 rematching rendering trials
-decisions folding proofs
+decisions folding proofs templates
 matching digests notation
 stories views
 independence
@@ -63,7 +63,7 @@ inflection
 commonwords english slavic stems
 words events
 duetimes payloads pacing
-coverage rules notices outcomes
+coverage rules notices outcomes handovers
 moments links copies headers counting
 claims
 errors
@@ -78,6 +78,7 @@ ONLY_IN = {
     "httpx": {"fetching", "guard", "backtest"},
     "httpcore": {"guard"},
     "aiosmtplib": {"smtp"},
+    "jinja2": {"templates", "rendering"},
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "schemaversion", "tables"},
     "sqlalchemy": {
