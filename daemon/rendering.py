@@ -13,14 +13,11 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING
 
 from daemon import headers
-from daemon.folding import fitting
 from daemon.items import one_line
 from daemon.notices import NoticeView
-from daemon.proofs import proofs
-from daemon.views import DigestView
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from daemon.views import DigestView
 
 SUBJECT_CHARACTERS = 78
 HTML_BYTES = 100_000
@@ -68,12 +65,15 @@ def render(
     One that fails, or that can't be kept small enough, is replaced by that of `shipped`, alone. Without `shipped` it
     raises what the template raised.
     """
+    # Loaded here, as below: a watch need not hold what fills templates, jinja2 above all, before it has any to fill.
+    from daemon.templates import filled as fill
+
     faults: list[TemplateFault] = []
 
     def filled(name: str, view: DigestView, most: int, measure: Callable[[str], int]) -> tuple[str, bool]:
         standby = None if shipped is None or shipped[name] == templates[name] else shipped
         try:
-            text, whole = _filled(name, templates, view, measure, most)
+            text, whole = fill(name, templates, view, measure, most)
             if standby is None or measure(text) <= most:
                 return text, whole
             faults.append(TemplateFault(name, 0, f"it makes more than {most:,} bytes, however little it is given"))
@@ -81,7 +81,7 @@ def render(
             if standby is None:
                 raise
             faults.append(fault_of(name, error))
-        return _filled(name, standby, view, measure, most)
+        return fill(name, standby, view, measure, most)
 
     # What finds no room in the page stands in the text; what finds none there, in the log.
     text, whole = filled("digest.txt", replace(view, rest_in="log"), text_bytes, _sent_bytes)
@@ -92,41 +92,21 @@ def render(
 
 def render_notice(view: NoticeView, templates: Mapping[str, str]) -> Rendered:
     """Fills the templates `notice-subject.txt` and `notice.txt`; a notice has no HTML. Raises jinja2.TemplateError."""
+    from daemon.templates import compiled
+
+    subject, text = (compiled(name, templates).render(notice=view) for name in ("notice-subject.txt", "notice.txt"))
     return Rendered(
-        subject=_shorten(one_line(_template("notice-subject.txt", templates).render(notice=view))),
-        text=_template("notice.txt", templates).render(notice=view).strip() + "\n",
+        subject=_shorten(one_line(subject)),
+        text=text.strip() + "\n",
     )
-
-
-def _filled(
-    name: str, templates: Mapping[str, str], view: DigestView, measure: Callable[[str], int], most: int
-) -> tuple[str, bool]:
-    """The filled template, and whether all of the digest found room in it."""
-    template = _template(name, templates)
-    fitted: tuple[DigestView | None, str] = (None, "")
-
-    def size(folded: DigestView) -> int:
-        nonlocal fitted
-        text = template.render(digest=folded)
-        if (needed := measure(text)) <= most:
-            fitted = folded, text
-        return needed
-
-    shown = fitting(view, size, most)
-    return fitted[1] if fitted[0] is shown else template.render(digest=shown), shown is view
-
-
-def _template(name: str, templates: Mapping[str, str]) -> Template:
-    # Loaded here: a watch need not hold 2 MB for templates before it has something to tell.
-    from daemon.templates import environment
-
-    return environment(tuple(templates.items())).get_template(name)
 
 
 def template_faults(templates: Mapping[str, str], shipped: Mapping[str, str]) -> tuple[TemplateFault, ...]:
     """What is wrong with templates, as far as filling them with digests of every sort tells."""
     if templates == shipped:
         return ()
+    from daemon.proofs import proofs
+
     faults = (fault for proof in proofs() for fault in render(proof, templates, shipped).faults)
     return tuple({fault.template: fault for fault in faults}.values())
 

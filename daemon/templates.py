@@ -8,24 +8,49 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
-from jinja2 import DictLoader, Environment, StrictUndefined, pass_context, select_autoescape
+from jinja2 import DictLoader, Environment, StrictUndefined, Template, pass_context, select_autoescape
 from jinja2.runtime import Context
 
 from daemon.excerpts import Piece
+from daemon.folding import fitting
 from daemon.items import one_line
 from daemon.standings import show_count, show_day
+from daemon.views import DigestView
 
 TEXT_COLUMNS = 76
 
 
+def filled(
+    name: str, templates: Mapping[str, str], view: DigestView, measure: Callable[[str], int], most: int
+) -> tuple[str, bool]:
+    """The filled template, and whether all of the digest found room in it. Raises what the template raises."""
+    template = compiled(name, templates)
+    fitted: tuple[DigestView | None, str] = (None, "")
+
+    def size(folded: DigestView) -> int:
+        nonlocal fitted
+        text = template.render(digest=folded)
+        if (needed := measure(text)) <= most:
+            fitted = folded, text
+        return needed
+
+    shown = fitting(view, size, most)
+    return fitted[1] if fitted[0] is shown else template.render(digest=shown), shown is view
+
+
+def compiled(name: str, templates: Mapping[str, str]) -> Template:
+    """One of these templates. Raises jinja2.TemplateError."""
+    return _environment(tuple(templates.items())).get_template(name)
+
+
 @lru_cache(maxsize=8)
-def environment(templates: tuple[tuple[str, str], ...]) -> Environment:
+def _environment(templates: tuple[tuple[str, str], ...]) -> Environment:
     """Templates compiled: a digest for each recipient, a preview, and each step of folding fill the same ones."""
-    compiled = Environment(
+    environment = Environment(
         loader=DictLoader(dict(templates)),
         autoescape=select_autoescape(("html",)),
         undefined=StrictUndefined,
@@ -33,7 +58,7 @@ def environment(templates: tuple[tuple[str, str], ...]) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    compiled.filters |= {
+    environment.filters |= {
         "moment": _show_moment,
         "short": _show_short,
         "day": show_day,
@@ -42,8 +67,8 @@ def environment(templates: tuple[tuple[str, str], ...]) -> Environment:
         "plain": _show_plain,
         "isolated": _isolated,
     }
-    compiled.globals |= {"local": _local}
-    return compiled
+    environment.globals |= {"local": _local}
+    return environment
 
 
 @pass_context

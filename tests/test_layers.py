@@ -47,10 +47,11 @@ children lexicon_child memory
 shortfalls
 explaining unheard
 rematching rendering trials
-decisions folding proofs templates
+templates
+decisions folding proofs
 matching digests notation
 stories views
-independence
+independence tellable
 edits pictures
 standings excerpts
 soundness indexing

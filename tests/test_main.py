@@ -17,7 +17,8 @@ NOT_FOR_THE_WATCH = {
     *("feedparser", "nh3", "prometheus_client", "rich", "socketserver"),
     *("daemon.backtest", "daemon.cli_feeds", "daemon.cli_watch", "daemon.console", "daemon.exposition"),
     *("daemon.inflection", "html.entities", "platformdirs"),
-    *("jinja2", "daemon.templates", "aiosmtplib", "daemon.relaying", "email.generator", "email.policy"),
+    *("jinja2", "daemon.digests", "daemon.folding", "daemon.proofs", "daemon.stories", "daemon.templates"),
+    *("aiosmtplib", "daemon.relaying", "email.generator", "email.policy"),
 }
 """What only a child process, a scrape, a terminal, another command or the first mail needs."""
 HEAVY = ("httpx", "pydantic", "rich", "sqlalchemy", "sqlmodel", "typer", "yaml")
@@ -96,7 +97,7 @@ def test_what_the_watch_does_not_import_others_do() -> None:
     """Else the test above could not fail."""
     names = (
         *("feedparser", "nh3", "daemon.exposition", "daemon.endpoint", "daemon.cli_feeds", "daemon.cli_watch"),
-        *("daemon.inflection", "daemon.templates", "daemon.relaying", "platformdirs"),
+        *("daemon.inflection", "daemon.templates", "daemon.proofs", "daemon.relaying", "platformdirs"),
     )
     told = python("-c", f"import sys, {', '.join(names)}; print(*sys.modules)")
     assert set(told.stdout.split()) >= NOT_FOR_THE_WATCH
