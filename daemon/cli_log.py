@@ -15,10 +15,10 @@ import typer
 from daemon import assembly, console, queries
 from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded
 from daemon.completion import claim_ids, event_kinds
-from daemon.digests import MatchToTell
 from daemon.eventlog import read
 from daemon.events import EVENT_TYPES
 from daemon.moments import timestamp, timestamp_or_none
+from daemon.tellable import MatchToTell
 from daemon.yamlfiles import nearest
 
 FOLLOW_SECONDS = 0.5

@@ -22,7 +22,6 @@ from daemon.backtest import Snapshot, Summary
 from daemon.counting import counted as counted
 from daemon.counting import noun
 from daemon.coverage import said_once
-from daemon.digests import MatchToTell
 from daemon.duetimes import next_due
 from daemon.events import (
     BackfillFinished,
@@ -43,6 +42,7 @@ from daemon.outcomes import Failed, Gone
 from daemon.rules import Rules
 from daemon.service import Polled
 from daemon.settings import Settings
+from daemon.tellable import MatchToTell
 
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 out = Console(highlight=False, soft_wrap=True, emoji=False)

@@ -53,9 +53,11 @@ async def deliver(watch: Watch, post: Post, *, mended: datetime | None = None) -
     outcomes = await beside_the_loop(cancel_outdated, watch)
     with watch.log.reading() as connection:
         waiting = [one for one in queries.waiting_deliveries(connection) if not rests(watch.rules, one)]
+    if not (due := _due(waiting, now, mended)):
+        return outcomes
     failed: Exception | None = None
     async with one_round(post.carrier) as carrier:
-        for one in _due(waiting, now, mended):
+        for one in due:
             try:
                 outcomes += await _deliver_one(watch, replace(post, carrier=carrier), one)
             except Exception as error:  # noqa: BLE001 - a damaged message, a log that is away: whatever it is

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from daemon import queries
 from daemon.coverage import Coverage
 from daemon.covering import coverage, longest_silence
 from daemon.databases import Connection
-from daemon.digests import MatchToTell, Revision, StoriesTold, compose, digest_id
 from daemon.duetimes import STILL_WATCHING_DAYS, is_last_of_day, says_still_watching
 from daemon.eventlog import head_of
 from daemon.hindsight import found_by_day, revised_since
@@ -24,7 +24,11 @@ from daemon.pictures import DayCount
 from daemon.queries import Subscription, Untold
 from daemon.recipients import Stretch, prepared_for, told_since, untold_stretches
 from daemon.rules import DigestRule, Rules
-from daemon.views import DigestView
+from daemon.tellable import MatchToTell, Revision, digest_id
+
+if TYPE_CHECKING:
+    from daemon.digests import StoriesTold
+    from daemon.views import DigestView
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,9 @@ class Desk:
 
     def compose(self, due: Due, matches: Sequence[MatchToTell]) -> DigestView:
         """The digest that tells these matches, and what there is to tell besides."""
+        # Loaded here: a watch need not hold what tells stories before it has any to tell.
+        from daemon.digests import compose
+
         rule, to = due.rule, due.to
         name, recipient = rule.name, to.recipient
         stretches = [] if due.again else untold_stretches(self._connection, name, recipient, to.since_position)

@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, exists, func, select
 
 from daemon.decisions import FUTURE_TOLERANCE
-from daemon.digests import MatchToTell, Revision
 from daemon.eventlog import read
 from daemon.events import ItemRevised, ItemSeen
 from daemon.moments import parse_timestamp, timestamp
@@ -20,6 +19,7 @@ from daemon.queries import Untold, to_tell
 from daemon.recipients import Stretch
 from daemon.rules import Stance
 from daemon.tables import DigestMatchRow, DigestRow, ItemRow, MatchRow, RevisionRow, table_of
+from daemon.tellable import MatchToTell, Revision
 
 _item, _match, _text = map(table_of, (ItemRow, MatchRow, RevisionRow))
 _digest, _digest_match = table_of(DigestRow), table_of(DigestMatchRow)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import calendar
 import hashlib
-import html
 import json
 import re
 import unicodedata
@@ -372,6 +371,8 @@ _LINES = re.compile(r"\s*\n\s*")
 
 def plain_text(markup: str) -> str:
     """The text of a piece of HTML: scripts and styles gone, blocks parted by a line break, entities resolved."""
+    import html
+
     import nh3
 
     # It takes no lone surrogates.

@@ -13,8 +13,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from daemon.inflection import inflected
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -46,6 +44,9 @@ def main() -> None:
 
 def answer(words: Sequence[str]) -> Answer:
     """The forms of `words`, which are all different, each list of forms once."""
+    # Here, because the parent takes `Answer` from this module: it has no use for what reads dictionaries.
+    from daemon.inflection import inflected
+
     places = {word: place for place, word in enumerate(words)}
     answer = Answer([], [0] * len(words), [], [])
     lists: dict[str, int] = {}

@@ -7,7 +7,6 @@ child process that reads feeds.
 
 from __future__ import annotations
 
-import html
 import re
 from dataclasses import dataclass
 
@@ -60,6 +59,8 @@ def looks_like_page(body: bytes) -> bool:
 
 def read_page(body: bytes, charset: str | None = None) -> Page:
     """Reads a page. `charset` is what the HTTP answer said. Never raises for what the page holds."""
+    import html
+
     import nh3
 
     left = nh3.clean(

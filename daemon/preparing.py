@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from daemon import queries
 from daemon.cancelling import cancel_outdated
 from daemon.databases import Connection
-from daemon.digests import message_id
 from daemon.drafting import Desk, Due, told_lately, untold_of
 from daemon.duetimes import alert_due, due_times, next_alert, next_due, quiet_until
 from daemon.errors import ClaimwatchError, StreamConflict
@@ -47,7 +46,10 @@ from daemon.recipients import answered_by, last_told
 from daemon.rendering import Rendered, pack, render, to_message
 from daemon.rules import DigestRule
 from daemon.service import Watch
-from daemon.views import DigestView
+from daemon.tellable import message_id
+
+if TYPE_CHECKING:
+    from daemon.views import DigestView
 
 logger = logging.getLogger(__name__)
 

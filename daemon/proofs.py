@@ -7,10 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from daemon.coverage import Coverage, FeedOutage, FeedTrouble, Span
-from daemon.digests import MatchToTell, Revision, compose, digest_id
+from daemon.digests import compose
 from daemon.events import Evidence
 from daemon.pictures import DayCount
 from daemon.rules import ClaimRule, DigestRule, FeedRule, Rules, TermRule
+from daemon.tellable import MatchToTell, Revision, digest_id
 from daemon.views import DigestView, More
 
 _DUE = datetime(2025, 3, 19, 7, 30, tzinfo=UTC)

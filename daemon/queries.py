@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, exists, func, select
 
 from daemon.coverage import FeedOutage, Span
-from daemon.digests import MatchToTell
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import event_at, last_of_kind, read, read_streams
 from daemon.events import (
@@ -42,6 +41,7 @@ from daemon.tables import (
     SubscriptionRow,
     table_of,
 )
+from daemon.tellable import MatchToTell
 
 _item, _match, _feed, _claim, _recipient = map(table_of, (ItemRow, MatchRow, FeedRow, ClaimRow, RecipientRow))
 _subscription, _digest, _digest_match, _delivery, _poll = map(

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import traceback
-import unicodedata
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import EmailMessage
-from email.policy import SMTP
-from functools import lru_cache
-from itertools import accumulate, takewhile
-
-from jinja2 import DictLoader, Environment, StrictUndefined, TemplateSyntaxError, pass_context, select_autoescape
-from jinja2.runtime import Context
+from typing import TYPE_CHECKING
 
 from daemon import headers
-from daemon.excerpts import Piece
-from daemon.folding import fitting
 from daemon.items import one_line
 from daemon.notices import NoticeView
-from daemon.proofs import proofs
-from daemon.standings import show_count, show_day
-from daemon.views import DigestView
+
+if TYPE_CHECKING:
+    from daemon.views import DigestView
 
 SUBJECT_CHARACTERS = 78
-TEXT_COLUMNS = 76
 HTML_BYTES = 100_000
 """Gmail shows no more than 102 kB of a page."""
 SUBJECT_BYTES = 100_000
@@ -75,12 +65,15 @@ def render(
     One that fails, or that can't be kept small enough, is replaced by that of `shipped`, alone. Without `shipped` it
     raises what the template raised.
     """
+    # Loaded here, as below: a watch need not hold what fills templates, jinja2 above all, before it has any to fill.
+    from daemon.templates import filled as fill
+
     faults: list[TemplateFault] = []
 
     def filled(name: str, view: DigestView, most: int, measure: Callable[[str], int]) -> tuple[str, bool]:
         standby = None if shipped is None or shipped[name] == templates[name] else shipped
         try:
-            text, whole = _filled(name, templates, view, measure, most)
+            text, whole = fill(name, templates, view, measure, most)
             if standby is None or measure(text) <= most:
                 return text, whole
             faults.append(TemplateFault(name, 0, f"it makes more than {most:,} bytes, however little it is given"))
@@ -88,7 +81,7 @@ def render(
             if standby is None:
                 raise
             faults.append(fault_of(name, error))
-        return _filled(name, standby, view, measure, most)
+        return fill(name, standby, view, measure, most)
 
     # What finds no room in the page stands in the text; what finds none there, in the log.
     text, whole = filled("digest.txt", replace(view, rest_in="log"), text_bytes, _sent_bytes)
@@ -99,76 +92,34 @@ def render(
 
 def render_notice(view: NoticeView, templates: Mapping[str, str]) -> Rendered:
     """Fills the templates `notice-subject.txt` and `notice.txt`; a notice has no HTML. Raises jinja2.TemplateError."""
-    environment = _environment(tuple(templates.items()))
+    from daemon.templates import compiled
+
+    subject, text = (compiled(name, templates).render(notice=view) for name in ("notice-subject.txt", "notice.txt"))
     return Rendered(
-        subject=_shorten(one_line(environment.get_template("notice-subject.txt").render(notice=view))),
-        text=environment.get_template("notice.txt").render(notice=view).strip() + "\n",
+        subject=_shorten(one_line(subject)),
+        text=text.strip() + "\n",
     )
-
-
-def _filled(
-    name: str, templates: Mapping[str, str], view: DigestView, measure: Callable[[str], int], most: int
-) -> tuple[str, bool]:
-    """The filled template, and whether all of the digest found room in it."""
-    template = _environment(tuple(templates.items())).get_template(name)
-    fitted: tuple[DigestView | None, str] = (None, "")
-
-    def size(folded: DigestView) -> int:
-        nonlocal fitted
-        text = template.render(digest=folded)
-        if (needed := measure(text)) <= most:
-            fitted = folded, text
-        return needed
-
-    shown = fitting(view, size, most)
-    return fitted[1] if fitted[0] is shown else template.render(digest=shown), shown is view
 
 
 def template_faults(templates: Mapping[str, str], shipped: Mapping[str, str]) -> tuple[TemplateFault, ...]:
     """What is wrong with templates, as far as filling them with digests of every sort tells."""
     if templates == shipped:
         return ()
+    from daemon.proofs import proofs
+
     faults = (fault for proof in proofs() for fault in render(proof, templates, shipped).faults)
     return tuple({fault.template: fault for fault in faults}.values())
 
 
 def fault_of(template: str, error: Exception) -> TemplateFault:
     """What failed in a template, and in which of its lines, as far as the error tells."""
+    from jinja2 import TemplateSyntaxError
+
     if isinstance(error, TemplateSyntaxError):
         return TemplateFault(error.name or template, error.lineno, error.message or "it can't be read")
     # Jinja puts the template's own lines into the traceback, as those of a file of this name.
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
     return TemplateFault(template, (lines[-1] if lines else None) or 0, str(error) or type(error).__name__)
-
-
-@lru_cache(maxsize=8)
-def _environment(templates: tuple[tuple[str, str], ...]) -> Environment:
-    """Templates compiled: a digest for each recipient, a preview, and each step of folding fill the same ones."""
-    environment = Environment(
-        loader=DictLoader(dict(templates)),
-        autoescape=select_autoescape(("html",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "moment": _show_moment,
-        "short": _show_short,
-        "day": show_day,
-        "counted": show_count,
-        "fill": _fill,
-        "plain": _show_plain,
-        "isolated": _isolated,
-    }
-    environment.globals |= {"local": _local}
-    return environment
-
-
-@pass_context
-def _local(context: Context, moment: datetime) -> datetime:
-    """A moment in the zone of the digest that is being filled in."""
-    return moment.astimezone(context["digest"].zone)
 
 
 def _bytes(text: str) -> int:
@@ -180,83 +131,6 @@ def _sent_bytes(text: str) -> int:
     plain = text.encode("ascii", "ignore")
     quoted = _bytes(text) - len(plain) + plain.count(b"=")
     return (len(plain) + 2 * plain.count(b"=") + 3 * (quoted - plain.count(b"="))) * 76 // 73 + text.count("\n")
-
-
-@pass_context
-def _show_short(context: Context, moment: datetime, beside: datetime | None = None) -> str:
-    """A moment as short as it can be told: beside another one of the same day, by the clock alone."""
-    if beside and moment.date() == beside.date():
-        return f"{moment:%H:%M}"
-    return f"{moment:%a %-d %b, %H:%M}" if moment.year == context["digest"].due.year else f"{moment:%-d %b %Y, %H:%M}"
-
-
-def _isolated(text: str) -> str:
-    """A text within a line of others, which it can't turn round, though it is written from the right."""
-    turns = not text.isascii() and any(unicodedata.bidirectional(one) in ("R", "AL", "AN") for one in text)
-    return f"\u2068{text}\u2069" if turns else text
-
-
-def _show_moment(moment: datetime) -> str:
-    return f"{show_day(moment)}, {moment.strftime('%H:%M %Z')}"
-
-
-def _show_plain(pieces: Sequence[Piece]) -> str:
-    """Marked text for a terminal or a plain mail: the words that met a term stand between asterisks."""
-    return "".join(f"*{piece.text}*" if piece.marked else piece.text for piece in pieces)
-
-
-def _fill(text: str, indent: int = 0, first: str | None = None) -> str:
-    """`text` in lines of at most TEXT_COLUMNS, indented; `first` stands before the first line instead."""
-    margin = " " * indent
-    lines = [margin if first is None else first]
-    room, fresh = TEXT_COLUMNS - len(lines[0]), True
-    line, longest = one_line(str(text)), TEXT_COLUMNS - max(indent, len(lines[0]))
-    if _NARROW.fullmatch(line) and max(map(len, line.split(" "))) <= longest:
-        return lines[0] + f"\n{margin}".join(_lines(line, room, TEXT_COLUMNS - indent))
-    for word in _breakable(line, longest):
-        needed = _columns(word)
-        if needed + (not fresh) > room:
-            lines.append(margin)
-            room, fresh = TEXT_COLUMNS - indent, True
-        lines[-1] += word if fresh else f" {word}"
-        room, fresh = room - needed - (not fresh), False
-    return "\n".join(lines)
-
-
-_NARROW = re.compile("[\x20-\u0377\u0400-\u052f\u2010-\u2027\u2030-\u205e\u20ac\u2116]*")
-"""Letters that all take one column, which makes most lines ten times quicker to break."""
-
-
-def _lines(text: str, first: int, others: int) -> Iterator[str]:
-    """A text broken at spaces into lines of so many letters; no word is longer."""
-    begin, room = 0, first
-    while len(text) - begin > room:
-        end = text.rindex(" ", begin, begin + room + 1)
-        yield text[begin:end]
-        begin, room = end + 1, others
-    yield text[begin:]
-
-
-def _breakable(text: str, columns: int) -> Iterator[str]:
-    """The words of a text, those that no line could hold in pieces."""
-    for word in text.split(" "):
-        if _columns(word) > columns:
-            # From the front, and each letter once: a whole text without spaces is one word.
-            while len(piece := _beginning(word, columns)) < len(word):
-                yield piece
-                word = word[len(piece) :]
-        yield word
-
-
-def _beginning(word: str, columns: int) -> str:
-    """As much of a word as so many columns hold, one letter at least."""
-    letters = sum(1 for _ in takewhile(columns.__ge__, accumulate(map(_columns, word))))
-    return word[: max(letters, 1)]
-
-
-def _columns(text: str) -> int:
-    """How wide a terminal draws a text: a Chinese letter takes two columns."""
-    return len(text) if text.isascii() else sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def _shorten(subject: str) -> str:
@@ -297,6 +171,9 @@ def to_message(
         headers.header("Auto-Submitted", "auto-generated"),
         headers.header("X-Auto-Response-Suppress", "All"),
     )
+    # Loaded here, like the templates: with all that it can read, 1 MB.
+    from email.policy import SMTP
+
     message = EmailMessage(policy=SMTP)
     message.set_content(_whole(rendered.text), cte="quoted-printable")
     if rendered.html:

@@ -9,8 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from platformdirs import user_config_path, user_state_path
-
 import daemon
 from daemon.claims import Claim, Seed
 from daemon.complaints import validate
@@ -194,6 +192,9 @@ def _config_places(given: Path | None) -> tuple[list[Path], bool]:
         return [given], True
     if environment := os.environ.get("CLAIMWATCH_CONFIG"):
         return [Path("feeds.yaml"), Path(environment)], True
+    # Loaded here, as below: under systemd both places are named.
+    from platformdirs import user_config_path
+
     return [
         Path("feeds.yaml"),
         user_config_path("claimwatch") / "feeds.yaml",
@@ -203,8 +204,11 @@ def _config_places(given: Path | None) -> tuple[list[Path], bool]:
 
 def default_state() -> Path:
     """Where the log lives: what systemd gives us, else the user's state directory."""
-    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(given) if given else user_state_path("claimwatch")
+    if given := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(given)
+    from platformdirs import user_state_path
+
+    return user_state_path("claimwatch")
 
 
 def load_templates(folder: Path) -> tuple[dict[str, str], list[YamlFile]]:

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from daemon.digests import message_id
 from daemon.events import NewEvent, NoticeDeferred, NoticePrepared, NoticeSent, Recorded
 from daemon.mailing import Accepted, Handover, Refused, hand_over
 from daemon.moments import doubled
@@ -23,6 +22,7 @@ from daemon.preparing import Post
 from daemon.rendering import Rendered, fault_of, pack, render_notice, unpack
 from daemon.rules import canonical_json, recipient_id
 from daemon.service import Watch, beside_the_loop, record_first
+from daemon.tellable import message_id
 from daemon.troubles import Before, digests_of_recipients, look, told_before
 
 logger = logging.getLogger(__name__)

@@ -13,10 +13,11 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from daemon.coverage import Coverage, FeedOutage, FeedTrouble, Span
-from daemon.digests import MatchToTell, Revision, compose, digest_id
+from daemon.digests import compose
 from daemon.events import Evidence, ItemRevised
 from daemon.pictures import DayCount
 from daemon.rules import ClaimRule, FeedRule, Rules, Stance, TermRule, one_stance
+from daemon.tellable import MatchToTell, Revision, digest_id
 from daemon.views import DigestView
 from tests.support import RECIPIENT, digest
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from jinja2 import TemplateError
 
 from daemon.coverage import Coverage, FeedOutage, FeedTrouble, Span, told_reason
-from daemon.digests import MatchToTell, compose, digest_id, message_id
+from daemon.digests import compose
 from daemon.duetimes import MOST_MISSED, due_times, next_due
 from daemon.events import Evidence
 from daemon.items import one_line, squeeze
@@ -30,6 +30,7 @@ from daemon.rendering import Rendered, addressed, pack, render, to_message, unpa
 from daemon.rules import DigestRule, Rules
 from daemon.settings import load_templates, shipped
 from daemon.standings import standing
+from daemon.tellable import MatchToTell, digest_id, message_id
 from daemon.views import DigestView, ItemView
 from tests.support import NOW, claim, digest, feed, rules
 

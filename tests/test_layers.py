@@ -30,7 +30,7 @@ feedsedit reloading
 inquiries covering
 hindsight
 mailing knowledge queries troubles
-recipients storeditems migrations
+recipients storeditems migrations relaying
 comparison smtp
 projections locks fetching settings
 noticerows newfeeds
@@ -48,10 +48,11 @@ children lexicon_child memory
 shortfalls
 explaining unheard
 rematching rendering trials
+templates
 decisions folding proofs
 matching digests notation
 stories views
-independence
+independence tellable
 edits pictures
 standings excerpts
 soundness indexing
@@ -65,7 +66,7 @@ inflection
 commonwords english slavic stems
 words events
 duetimes payloads pacing
-coverage rules notices outcomes
+coverage rules notices outcomes handovers
 moments links copies headers counting
 claims
 errors
@@ -80,6 +81,7 @@ ONLY_IN = {
     "httpx": {"fetching", "guard", "backtest"},
     "httpcore": {"guard"},
     "aiosmtplib": {"smtp"},
+    "jinja2": {"templates", "rendering"},
     "apscheduler": {"scheduling"},
     "sqlmodel": {"eventlog", "schemaversion", "tables"},
     "sqlalchemy": {

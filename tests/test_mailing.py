@@ -16,7 +16,6 @@ from typing import Any, Literal
 import pytest
 
 from daemon.mailing import (
-    MOST_BREAKS,
     Accepted,
     Carrier,
     Deferred,
@@ -27,6 +26,7 @@ from daemon.mailing import (
     carrier_for,
     one_round,
 )
+from daemon.relaying import MOST_BREAKS
 from daemon.rendering import Rendered, addressed, to_message
 from daemon.settings import Mail, Smtp
 from tests.mailservers import Authority, Mailbox, authority_for, listening, mail_server, scripted_server
