@@ -33,6 +33,7 @@ from daemon.recipients import resting_recipients
 from daemon.rendering import unpack
 from daemon.rules import recipient_id
 from daemon.service import record_rules
+from daemon.settings import LOCAL_RECIPIENT
 
 # ── digests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -180,6 +181,8 @@ def _recipient(to: str | None, name: str, installation: assembly.Installation) -
     if len(recipients) > 1:
         several = ", ".join(addresses[one] for one in recipients)
         raise typer.BadParameter(f"several get {name}; name one of them with --to: {several}")
+    if addresses[recipients[0]] == LOCAL_RECIPIENT and installation.settings.mail.smtp is not None:
+        raise typer.BadParameter(f"{name} has no to: in feeds.yaml, and mail goes to a server; name somebody with --to")
     return recipients[0]
 
 

@@ -58,7 +58,12 @@ class Endpoint(ThreadingMixIn, WSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
+            try:
+                super().process_request(request, client_address)
+            except BaseException:
+                # No thread could be started, so none will free the place.
+                self._free.release()
+                raise
         else:
             _say_busy(request)
             self.shutdown_request(request)

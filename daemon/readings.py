@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from itertools import accumulate, chain, pairwise
+from operator import contains
 from typing import TypeAlias
 
 from daemon.vocabulary import Cell, Cells, Run
@@ -47,17 +48,18 @@ class Places:
     def rows(self, begun: Sequence[Way], numbers: Sequence[int], widths: Sequence[int], end: int) -> Sequence[Way]:
         """Where these numbers follow on each other before `end`, of the ways of the first; `widths` says how far each
         reaches."""
-        if not self.is_plain:
+        if not self.is_plain or 1 in widths:
             return self._rows_with_runs(begun, numbers, widths, end)
-        cells, count, found = self.cells, len(numbers), []
+        cells, count, last, second = self.cells, len(numbers), end // 2, numbers[1]
+        found = []
         for (begin,) in begun:
             at = begin // 2
-            for number, cell in zip(numbers, cells[at : min(at + count, end // 2)], strict=False):
-                if number not in cell:
-                    break
-                at += 1
-            if 2 * (at - count) == begin:
-                found.append(tuple(range(begin, 2 * at, 2)))
+            if (
+                at + count <= last
+                and second in cells[at + 1]
+                and all(map(contains, cells[at + 2 : at + count], numbers[2:]))
+            ):
+                found.append(tuple(range(begin, begin + 2 * count, 2)))
         return found
 
     def _rows_with_runs(

@@ -215,9 +215,6 @@ class Daemon:
                         begin_within_seconds=self.round.total_seconds(),
                         told=self._told_of,
                     )
-            except BaseException:
-                self._polled_once = True
-                raise
             finally:
                 self._round_of = None
             self.after_round(polled)
@@ -420,9 +417,11 @@ class Daemon:
         pause = doubled(PAUSE_AFTER_FAULT, self._faults[tick] - 1, LONGEST_PAUSE_AFTER_FAULT)
         if tick != "poll":
             return pause
+        # Who waits for the first round waits for no more than this.
+        self._polled_once = True
         # A loop that turns, tries and tells what it failed on is alive. Started anew every two minutes it would mend no
         # database, and never get as far as to tell the operator.
-        self._watchdog.progressed()
+        self._watchdog.failed()
         return min(pause, self._watchdog.longest_pause)
 
     def _rearm(self, scheduler: AsyncIOScheduler, ticks: dict[str, Tick]) -> None:

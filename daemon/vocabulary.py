@@ -13,6 +13,7 @@ from typing import TypeAlias
 from daemon.stems import script_of, stems
 from daemon.terms import Word
 from daemon.words import (
+    MOST_CHARACTERS_KEPT,
     Forms,
     Unit,
     chunks,
@@ -194,9 +195,10 @@ class Cells(dict[str, Cell]):
             cell = self._of_chunk(piece)
         else:
             cell = self[inside[0]] if len(inside) == 1 else _together(map(self.__getitem__, inside))
-        if len(self) >= MOST_CELLS:
-            self.clear()
-        self[piece] = cell
+        if len(piece) <= MOST_CHARACTERS_KEPT:
+            if len(self) >= MOST_CELLS:
+                self.clear()
+            self[piece] = cell
         return cell
 
     def _of_apart(self, apart: Sequence[str]) -> Run:

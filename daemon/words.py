@@ -49,6 +49,8 @@ _ALL_UNSPACED = re.compile(f"[{_UNSPACED}]+")
 _UNSPACED_APART = re.compile(f"([{_UNSPACED}]+)")
 _LETTER_AND_DOT = re.compile(r"[^\W\d_]\.")
 _HYPHENS = re.compile(_HYPHEN)
+MOST_CHARACTERS_KEPT = 100
+"""Of a spelling that is remembered: a text without spaces may be one of 200,000, and comes once."""
 _EDGES = ".,:;!?…()[]\"'“”„«»‘’-–—"
 """What mostly stands around a word, and is no part of one that is letters and digits alone."""
 
@@ -225,7 +227,7 @@ def _places(piece: str) -> dict[int, tuple[int, int]]:
     at = start = 0
     for spaced, unspaced in zip_longest(apart[::2], apart[1::2], fillvalue=""):
         after = at
-        for unit in _units_between(spaced):
+        for unit in _units_between(spaced) if len(spaced) <= _FEW_CHARACTERS else units(spaced):
             places[at + unit.at] = (start + unit.start, start + unit.end)
             after = max(after, at + unit.after)
         at, start = after, start + len(spaced)
@@ -235,15 +237,23 @@ def _places(piece: str) -> dict[int, tuple[int, int]]:
     return places
 
 
+_FEW_CHARACTERS = 16
+"""Of a text between clauses of Chinese, up to which what was found out about it is kept."""
+
+
 @lru_cache(maxsize=256)
 def _units_between(text: str) -> tuple[Unit, ...]:
     # Mostly a comma, and looked at for each clause of Chinese that something is found in.
     return tuple(units(text))
 
 
-@lru_cache(maxsize=8_192)
 def fold(word: str) -> str:
     """The form in which two spellings of a word are equal: `fold("Russia’s") == "russia"`, `fold("Zoé") == "zoe"`."""
+    return _folded(word) if len(word) <= MOST_CHARACTERS_KEPT else _folded.__wrapped__(word)
+
+
+@lru_cache(maxsize=8_192)
+def _folded(word: str) -> str:
     if word.isascii() and word.isalnum():
         return word.lower()
     spelt = spell(word).casefold()

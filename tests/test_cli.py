@@ -1356,6 +1356,16 @@ def test_a_digest_whose_one_reader_need_not_be_named_is_sent_again(desk: Desk, t
     assert len(mails(desk)) == 2
 
 
+def test_a_digest_without_readers_is_not_sent_again_to_a_mail_server(polled: Desk) -> None:
+    text = polled.config.read_text(encoding="utf-8").replace(", to: analyst@example.org", ", enabled: false")
+    polled.config.write_text(text + "mail: {smtp: {host: mail.example}}\n", encoding="utf-8")
+    before = snapshot_of(polled)
+    done = polled.run("digest resend daily", "--since", "7d")
+    assert done.exit_code == 2
+    assert "daily has no to: in feeds.yaml, and mail goes to a server; name somebody with --to" in unboxed(done.stderr)
+    assert snapshot_of(polled) == before
+
+
 def test_a_digest_of_several_is_sent_again_to_none_of_them_unnamed(polled: Desk) -> None:
     text = polled.config.read_text(encoding="utf-8")
     polled.config.write_text(text.replace("to: analyst", "to: [editor@example.org, analyst").replace("org}", "org]}"))

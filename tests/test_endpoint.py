@@ -41,6 +41,19 @@ def test_who_asks_is_answered(endpoint: Endpoint) -> None:
     assert heard(endpoint) == b"HTTP/1.0 200 OK"
 
 
+def test_where_no_thread_can_be_started_its_place_is_free_again(
+    endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # More than there is room for: so the machine refuses each new thread.
+    usual = threading.stack_size(1 << 46)
+    try:
+        assert [heard(endpoint) for _ in range(2 * MOST_AT_ONCE)] == [b""] * 2 * MOST_AT_ONCE
+    finally:
+        threading.stack_size(usual)
+    assert "can't start new thread" in capsys.readouterr().err
+    assert heard(endpoint) == b"HTTP/1.0 200 OK"
+
+
 def test_many_who_say_nothing_take_few_threads_and_the_next_one_is_refused_until_one_is_gone(
     endpoint: Endpoint,
 ) -> None:

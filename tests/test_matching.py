@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -372,6 +373,27 @@ def test_words_in_a_phrase_with_room_stand_for_themselves() -> None:
     assert bears("energy strike", "An attack on energy", words=lists)
     assert not bears('"energy strike"~3', "An attack on energy", words=lists)
     assert bears('"energy strike"~3', "A strike on energy", words=lists)
+
+
+def test_what_a_long_text_without_spaces_was_made_of_is_not_kept() -> None:
+    made = matcher("停战")
+    for number in range(3):
+        assert made.match(title="", summary=f"x{number}," + "a," * 50_000 + "停战")
+    tracemalloc.start()
+    try:
+        for number in range(3, 6):
+            assert made.match(title="", summary=f"x{number}," + "a," * 50_000 + "停战")
+            assert not made.match(title="", summary=f"{number}" + "y" * 100_000)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000
+
+
+def test_a_character_that_stands_for_another_is_as_wide_in_plain_texts_as_in_others() -> None:
+    # ㆒ is folded to 一, and reaches two half-words where 一 reaches one.
+    found = {summary: bears('"一 zorv"', "㆒ zorv", summary) for summary in ("plain", "a-b")}
+    assert found["plain"] == found["a-b"]
 
 
 # ── what is looked at ────────────────────────────────────────────────────────────────────────────────────────────

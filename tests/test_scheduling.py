@@ -305,6 +305,24 @@ def test_the_operator_hears_of_mail_that_keeps_failing_and_that_it_works_again(t
     ]
 
 
+def test_the_operator_hears_of_polls_that_fail_from_the_start_on(tmp_path: Path, web: WebServer) -> None:
+    config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)) + "operator: ops@example.org\n")
+    clock = MovableClock()
+
+    def fail(_count: int) -> None:
+        # Long enough ago for the next look at the troubles to tell of it.
+        clock.by += timedelta(minutes=11)
+        raise RuntimeError("a fault of ours")
+
+    with writing(config, tmp_path / "state", "run") as installation:
+        daemon = daemon_of(installation, clock, before_round=fail, after_mail=lambda _sent: daemon.stop("told"))
+        daemon.notices_pause = timedelta(seconds=0.05)
+        run_until_stopped(daemon)
+        with installation.log.reading() as connection:
+            (notice,) = [one.event.told[0] for one in read(connection, kinds=("notice_sent",))]
+    assert (notice.kind, notice.about) == ("work failing", "poll")
+
+
 def test_the_operator_hears_nothing_before_the_first_round_is_over(tmp_path: Path, web: WebServer) -> None:
     """A feed that failed for long before the watch went down may be well by now."""
     url = web.serve("/feed.xml", Answer(status=503))
@@ -557,7 +575,7 @@ def test_a_poll_that_fails_each_time_and_tells_so_is_alive(
         raise RuntimeError("a fault of ours")
 
     told = heard_by_systemd(
-        tmp_path, monkeypatch, config, 0.6, before_round=fail, progressed=lambda: progressed.append(None)
+        tmp_path, monkeypatch, config, 1.5, before_round=fail, progressed=lambda: progressed.append(None)
     )
     assert told.count("WATCHDOG=1") >= 3
     # Under a watchdog of 200 ms no pause is a second, and what asks whether the polls get anywhere hears of none.
@@ -570,7 +588,7 @@ def test_a_database_that_stays_away_is_told_and_starves_no_watchdog(
     tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)))
-    told = heard_by_systemd(tmp_path, monkeypatch, config, 0.6, away_once_it_runs=True)
+    told = heard_by_systemd(tmp_path, monkeypatch, config, 1.5, away_once_it_runs=True)
     assert told.count("WATCHDOG=1") >= 3
     assert "action=tick_failed tick=poll: the database is away" in caplog.text
     assert web.asked == []

@@ -65,6 +65,27 @@ def test_a_watchdog_of_a_second_is_fed_oftener_than_it_bites(systemd: socket.soc
     assert heard(systemd) == ["WATCHDOG=1"] * 3
 
 
+def test_failures_feed_the_watchdog_for_a_while_and_progress_begins_that_anew(systemd: socket.socket) -> None:
+    watchdog = Watchdog(0.04, fed_by_failures_seconds=0.2)
+    for _ in range(2):
+        watchdog.failed()
+        assert heard(systemd) == ["WATCHDOG=1"]
+        time.sleep(0.25)
+        watchdog.failed()
+        assert heard(systemd) == []
+        watchdog.progressed()
+        assert heard(systemd) == ["WATCHDOG=1"]
+        time.sleep(0.05)
+
+
+def test_a_systemd_that_is_gone_is_told_and_stops_nothing(
+    systemd: socket.socket, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "notify").unlink()
+    Watchdog(120).progressed()
+    assert "action=notify_failed; systemd did not hear 'WATCHDOG=1'" in caplog.text
+
+
 def test_only_more_time_than_was_set_is_asked_for(systemd: socket.socket) -> None:
     watchdog = Watchdog(120)
     for seconds in (60, 120, 1200, 600, 1200):
