@@ -15,6 +15,7 @@ import typer
 from daemon import assembly, console, queries
 from daemon.cli_options import AsJson, Config, Since, State, given, print_lines, print_recorded
 from daemon.completion import claim_ids, event_kinds
+from daemon.counting import counted
 from daemon.eventlog import read
 from daemon.events import EVENT_TYPES
 from daemon.moments import timestamp, timestamp_or_none
@@ -127,7 +128,7 @@ def matches(
     else:
         for match in found:
             console.match_lines(match)
-        console.err.print(console.counted(len(found), "match", "matches"))
+        console.err.print(counted(len(found), "match", "matches"))
 
 
 def _match_json(match: MatchToTell) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from daemon.backtest import Snapshot, Summary, snapshots_in
 from daemon.backtest import backtest as run_backtest
 from daemon.cli_options import AsJson, Config, State, given, match_stored, moment, print_lines, print_recorded
 from daemon.completion import feed_keys
+from daemon.counting import counted
 from daemon.delivery import deliver as deliver_prepared
 from daemon.errors import ClaimwatchError, ConfigError
 from daemon.events import DeliveryDeferred, DeliveryRefused, NoticeDeferred, Recorded
@@ -171,7 +172,7 @@ def check(
         notes = {"unwatched": settings.unwatched, "unused_words": unused, "term_notes": term_notes}
         print_lines([{"file": str(settings.file), **counts, **notes, **_listened_json(heard)}])
         return
-    feeds, claims, terms, digests = (console.counted(count, key.removesuffix("s")) for key, count in counts.items())
+    feeds, claims, terms, digests = (counted(count, key.removesuffix("s")) for key, count in counts.items())
     typer.echo(f"{settings.file} is fine: {feeds}, {claims} with {terms}, {digests}")
     for note in _notes(settings, unused, heard):
         typer.echo(f"note: {note}", err=True)

@@ -19,8 +19,7 @@ from rich.text import Text
 
 from daemon import __version__, backfill
 from daemon.backtest import Snapshot, Summary
-from daemon.counting import counted as counted
-from daemon.counting import noun
+from daemon.counting import counted, noun
 from daemon.coverage import said_once
 from daemon.duetimes import next_due
 from daemon.events import (

@@ -10,7 +10,8 @@ from typing import Any
 
 from rich.text import Text
 
-from daemon.console import counted, err, indented, out, why_failed
+from daemon.console import err, indented, out, why_failed
+from daemon.counting import counted
 from daemon.discovery import Discovery, FoundFeed, NoFeed
 from daemon.moments import exact_span
 from daemon.newfeeds import LeftOut, NewFeed, yaml_entry

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from daemon.console import counted, due_time, indented, local, out, place, why_failed
+from daemon.console import due_time, indented, local, out, place, why_failed
+from daemon.counting import counted
 
 MOST_NAMES = 10
 

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 from rich.tree import Tree
 
-from daemon.console import counted, err, out
+from daemon.console import err, out
+from daemon.counting import counted
 from daemon.events import ClaimMatched, Evidence
 from daemon.excerpts import Piece, excerpt, marked
 from daemon.explaining import Branch

@@ -25,7 +25,8 @@ from daemon.events import (
     NewEvent,
     Recorded,
 )
-from daemon.mailing import Accepted, Deferred, Handover, Refused, hand_over, one_round
+from daemon.handovers import Accepted, Deferred, Handover, Refused
+from daemon.mailing import hand_over, one_round
 from daemon.moments import doubled
 from daemon.preparing import Post
 from daemon.queries import Waiting

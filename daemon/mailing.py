@@ -13,11 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from daemon.handovers import Accepted as Accepted
-from daemon.handovers import Deferred as Deferred
-from daemon.handovers import Handover as Handover
-from daemon.handovers import Refused as Refused
-from daemon.handovers import without
+from daemon.handovers import Accepted, Deferred, Handover, without
 from daemon.rendering import addressed
 from daemon.settings import Mail, Smtp
 

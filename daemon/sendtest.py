@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import make_msgid
 
-from daemon.mailing import Accepted, MaildirCarrier
+from daemon.handovers import Accepted
+from daemon.mailing import MaildirCarrier
 from daemon.rendering import Rendered, addressed, to_message
 from daemon.settings import Mail, Smtp
 from daemon.smtp import Conversation, Fault, Step, names_of_certificate

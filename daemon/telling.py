@@ -15,7 +15,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daemon.events import NewEvent, NoticeDeferred, NoticePrepared, NoticeSent, Recorded
-from daemon.mailing import Accepted, Handover, Refused, hand_over
+from daemon.handovers import Accepted, Handover, Refused
+from daemon.mailing import hand_over
 from daemon.moments import doubled
 from daemon.notices import Key, Look, NoticeView, Operator, Told, compose_notice, next_notice
 from daemon.preparing import Post

@@ -36,9 +36,10 @@ from daemon.events import (
     WatchStarted,
     WatchStopped,
 )
+from daemon.handovers import Accepted, Deferred, Handover, Refused
 from daemon.items import Item
 from daemon.knowledge import PollState, keep_poll_state
-from daemon.mailing import Accepted, Deferred, Handover, MaildirCarrier, Refused
+from daemon.mailing import MaildirCarrier
 from daemon.outcomes import Changed, Failed, Gone, Unchanged
 from daemon.preparing import (
     Post,

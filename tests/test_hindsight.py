@@ -12,8 +12,8 @@ import pytest
 
 from daemon.backtest import VirtualClock
 from daemon.eventlog import EventLog
+from daemon.handovers import Accepted, Deferred, Refused
 from daemon.hindsight import found_by_day
-from daemon.mailing import Accepted, Deferred, Refused
 from daemon.preparing import prepare_due, preview, resend
 from daemon.service import Watch, record_rules
 from tests.databases import AnyDatabase

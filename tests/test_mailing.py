@@ -15,17 +15,8 @@ from typing import Any, Literal
 
 import pytest
 
-from daemon.mailing import (
-    Accepted,
-    Carrier,
-    Deferred,
-    Handover,
-    MaildirCarrier,
-    Refused,
-    SmtpCarrier,
-    carrier_for,
-    one_round,
-)
+from daemon.handovers import Accepted, Deferred, Handover, Refused
+from daemon.mailing import Carrier, MaildirCarrier, SmtpCarrier, carrier_for, one_round
 from daemon.relaying import MOST_BREAKS
 from daemon.rendering import Rendered, addressed, to_message
 from daemon.settings import Mail, Smtp

@@ -26,7 +26,7 @@ from daemon.delivery import deliver
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import read
 from daemon.events import DeliveryAccepted, DeliveryCancelled, DeliveryRefused, DigestPrepared, Recorded
-from daemon.mailing import Accepted, Deferred, Handover, Refused
+from daemon.handovers import Accepted, Deferred, Handover, Refused
 from daemon.mailprojections import REFUSALS_BEFORE_REST
 from daemon.outcomes import Answered, Changed
 from daemon.preparing import Post, next_due_time, prepare_due, prepare_now, preview, resend

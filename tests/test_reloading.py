@@ -54,6 +54,18 @@ class Desk:
         """Longer than an edit needs to be taken up."""
         await asyncio.sleep(4 * SETTLING.total_seconds())
 
+    def counted_loads(self) -> list[object]:
+        """The watches from which the files are read anew, from now on."""
+        loads: list[object] = []
+        reload = self.daemon.reload
+
+        def counted(watch: Any) -> Any:
+            loads.append(watch)
+            return reload(watch)
+
+        self.daemon.reload = counted
+        return loads
+
     def events(self, kind: str) -> list[Any]:
         with self.installation.log.reading() as connection:
             return [one.event for one in read(connection, kinds=(kind,))]
@@ -234,14 +246,7 @@ def test_a_secret_that_comes_after_the_edit_that_names_it_is_noticed(
     tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story(desk: Desk) -> None:
-        loads: list[object] = []
-        reload = desk.daemon.reload
-
-        def counted(watch: Any) -> Any:
-            loads.append(watch)
-            return reload(watch)
-
-        desk.daemon.reload = counted
+        loads = desk.counted_loads()
         herald = f"herald: {{url: {web.url('/herald')}, auth_file: herald-login}}"
         desk.config.write_text(desk.text("gazette").replace("feeds:", f"feeds:\n  {herald}"))
         await desk.until(lambda: len(loads) > 2)
@@ -315,14 +320,7 @@ def test_a_file_that_is_gone_for_long_is_told_and_the_watch_goes_on(
 
 def test_a_touch_changes_nothing(tmp_path: Path, web: WebServer, caplog: pytest.LogCaptureFixture) -> None:
     async def story(desk: Desk) -> None:
-        loads: list[object] = []
-        reload = desk.daemon.reload
-
-        def counted(watch: Any) -> Any:
-            loads.append(watch)
-            return reload(watch)
-
-        desk.daemon.reload = counted
+        loads = desk.counted_loads()
         os.utime(desk.config)
         await desk.until(lambda: loads)
         await desk.settle()

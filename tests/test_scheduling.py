@@ -26,7 +26,7 @@ from daemon.databases import Connection
 from daemon.errors import ClaimwatchError
 from daemon.eventlog import EventLog, read
 from daemon.events import Recorded
-from daemon.mailing import Accepted, Deferred
+from daemon.handovers import Accepted, Deferred
 from daemon.preparing import Post
 from daemon.scheduling import Daemon
 from daemon.sdnotify import notify
@@ -104,6 +104,12 @@ def run_until_stopped(daemon: Daemon) -> None:
 def kinds(log: EventLog) -> list[str]:
     with log.reading() as connection:
         return [one.event.kind for one in read(connection)]
+
+
+async def until_recorded(log: EventLog, kind: str, count: int = 1) -> None:
+    """Waits until so many events of a kind stand in the log."""
+    while kinds(log).count(kind) < count:
+        await asyncio.sleep(0.05)
 
 
 @contextmanager
@@ -215,15 +221,11 @@ def test_the_operator_hears_of_a_refused_file_and_after_a_restart_that_it_is_men
     config = write_config(tmp_path, text)
     clock = MovableClock()
 
-    async def until(installation: Installation, kind: str, count: int) -> None:
-        while kinds(installation.log).count(kind) < count:
-            await asyncio.sleep(0.05)
-
     async def refused(installation: Installation) -> None:
         daemon = daemon_of(installation, clock)
         daemon.notices_pause = timedelta(seconds=0.05)
         running = asyncio.create_task(daemon.run())
-        await until(installation, "item_seen", 1)
+        await until_recorded(installation.log, "item_seen")
         write_config(tmp_path, "feeds: [this is no feed]\n")
         os.kill(os.getpid(), signal.SIGHUP)
         while not daemon._about_rules.troubles:
@@ -233,7 +235,7 @@ def test_the_operator_hears_of_a_refused_file_and_after_a_restart_that_it_is_men
         await asyncio.sleep(0.3)
         assert "notice_prepared" not in kinds(installation.log)
         clock.by += timedelta(minutes=11)
-        await asyncio.wait_for(until(installation, "notice_sent", 1), LONGEST_SECONDS)
+        await asyncio.wait_for(until_recorded(installation.log, "notice_sent"), LONGEST_SECONDS)
         daemon.stop("seen enough")
         await running
 
@@ -244,9 +246,9 @@ def test_the_operator_hears_of_a_refused_file_and_after_a_restart_that_it_is_men
         daemon.notices_pause = timedelta(seconds=0.05)
         daemon.after_mail = lambda outcomes: said.extend(one.event.kind for one in outcomes)
         running = asyncio.create_task(daemon.run())
-        await until(installation, "watch_started", 2)
+        await until_recorded(installation.log, "watch_started", 2)
         clock.by += timedelta(minutes=61)
-        await asyncio.wait_for(until(installation, "notice_sent", 2), LONGEST_SECONDS)
+        await asyncio.wait_for(until_recorded(installation.log, "notice_sent", 2), LONGEST_SECONDS)
         daemon.stop("seen enough")
         await running
 
@@ -268,15 +270,11 @@ def test_the_operator_hears_of_mail_that_keeps_failing_and_that_it_works_again(t
     config = write_config(tmp_path, CONFIG.format(url=web.serve("/feed.xml", NEWS)) + "operator: ops@example.org\n")
     clock = MovableClock()
 
-    async def until(installation: Installation, kind: str, count: int) -> None:
-        while kinds(installation.log).count(kind) < count:
-            await asyncio.sleep(0.05)
-
     async def through(installation: Installation) -> None:
         daemon = daemon_of(installation, clock)
         daemon.notices_pause = timedelta(seconds=0.05)
         running = asyncio.create_task(daemon.run())
-        await until(installation, "claim_matched", 1)
+        await until_recorded(installation.log, "claim_matched")
         sound = daemon.post
         slip = dict(sound.templates) | {"digest.txt": "{{ nothing.here }}"}
         daemon.post = replace(sound, templates=slip, shipped_templates=slip)
@@ -285,13 +283,13 @@ def test_the_operator_hears_of_mail_that_keeps_failing_and_that_it_works_again(t
             daemon._at_once("mail")
             await asyncio.sleep(0.05)
         clock.by += timedelta(minutes=11)
-        await until(installation, "notice_sent", 1)
+        await until_recorded(installation.log, "notice_sent")
         daemon.post = sound
         while daemon._about_work.troubles:
             daemon._at_once("mail")
             await asyncio.sleep(0.05)
         clock.by += timedelta(minutes=61)
-        await until(installation, "notice_sent", 2)
+        await until_recorded(installation.log, "notice_sent", 2)
         daemon.stop("seen enough")
         await running
 
@@ -405,8 +403,7 @@ def test_a_message_that_is_half_sent_at_a_stop_is_sent_to_its_end(tmp_path: Path
 
         async def stop_while_sending() -> None:
             running = asyncio.create_task(daemon.run())
-            while "delivery_started" not in kinds(installation.log):
-                await asyncio.sleep(0.05)
+            await until_recorded(installation.log, "delivery_started")
             daemon.stop("enough")
             await asyncio.wait_for(running, LONGEST_SECONDS)
 
@@ -435,12 +432,10 @@ def test_what_waits_is_tried_at_once_when_the_mail_server_is_another(tmp_path: P
 
         async def mend() -> None:
             running = asyncio.create_task(daemon.run())
-            while "delivery_deferred" not in kinds(installation.log):
-                await asyncio.sleep(0.05)
+            await until_recorded(installation.log, "delivery_deferred")
             config.write_text(config.read_text(encoding="utf-8") + "# mended\n", encoding="utf-8")
             os.kill(os.getpid(), signal.SIGHUP)
-            while "delivery_accepted" not in kinds(installation.log):
-                await asyncio.sleep(0.05)
+            await until_recorded(installation.log, "delivery_accepted")
             daemon.stop("enough")
             await asyncio.wait_for(running, LONGEST_SECONDS)
 
@@ -477,11 +472,9 @@ def test_what_waits_is_tried_when_the_mail_server_is_another_though_the_log_is_a
 
         async def mend() -> None:
             running = asyncio.create_task(daemon.run())
-            while "delivery_deferred" not in kinds(opened.log):
-                await asyncio.sleep(0.05)
+            await until_recorded(opened.log, "delivery_deferred")
             os.kill(os.getpid(), signal.SIGHUP)
-            while "delivery_accepted" not in kinds(opened.log):
-                await asyncio.sleep(0.05)
+            await until_recorded(opened.log, "delivery_accepted")
             daemon.stop("enough")
             await asyncio.wait_for(running, LONGEST_SECONDS)
 

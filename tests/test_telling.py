@@ -23,7 +23,8 @@ from daemon.backtest import VirtualClock
 from daemon.delivery import deliver
 from daemon.eventlog import EventLog, read
 from daemon.events import DigestPrepared, FeedRecovered, GapSuspected, NewEvent, NoticePrepared, NoticeSent, Recorded
-from daemon.mailing import Accepted, Deferred, Handover, Refused, SmtpCarrier
+from daemon.handovers import Accepted, Deferred, Handover, Refused
+from daemon.mailing import SmtpCarrier
 from daemon.notices import Look, Operator, Trouble
 from daemon.outcomes import HELD_BACK, Failed, Gone, Unchanged
 from daemon.parsing import open_parser
