@@ -23,6 +23,11 @@ from daemon.words import fold
 
 MOST_SECONDS = 32
 """Alternatives of a second word under each of which a term is listed; with more of them, the first must do."""
+_FEW_OTHERS = 8
+"""Other numbers up to which a tuple of them is asked faster than a set. Two sets tell fastest whether they share
+something; but a small set is a fifth of a kilobyte, and an item of 100,000 terms mostly waits for memory."""
+_FEW_FIRSTS = 3
+"""Words of an item that pairs begin with, up to which looking what follows on each is faster than going through all."""
 _GUESS_IN_TEXTS = 0.01
 """What a guess counts beside texts that were read: no word that none of them had is taken for one that they had."""
 _COMMON_SHARE = 0.02
@@ -30,7 +35,7 @@ _COMMON_SHARE = 0.02
 _COMMON_GUESS = 1_000
 """What such a word costs beside others, where no texts were read."""
 
-Key: TypeAlias = int | tuple[int, int]
+Key: TypeAlias = int | tuple[int, ...]
 """What a term can be looked up by: a number, or two that follow on each other."""
 Keys: TypeAlias = tuple[Key, ...]
 """Of these, at least one is in every item that the term matches."""
@@ -51,10 +56,8 @@ class Index:
         """By number, what a term requires besides that by which it is listed."""
         self._unlisted: list[int] = []
         self._waiting: dict[Key, _Waiting] = {}
-        self._others: dict[int, set[int]] = {}
-        """What else the terms need that are listed under a number: the keys of what waits there. Two sets tell four
-        times faster than anything else whether they share something."""
-        self._firsts: set[int] = set()
+        self._others: list[Collection[int]] = []
+        """By number, what else the terms need that are listed under it: the keys of what waits there."""
         self._heads: set[int] = set()
         self._behind: dict[int, set[int]] = {}
         """Of all pairs that terms are listed under, by the first word, the second ones."""
@@ -65,7 +68,7 @@ class Index:
         copy = Index(self._vocabulary)
         copy.terms, copy._rarity = list(self.terms), self._rarity
         copy._waiting, copy._rest = dict(self._waiting), list(self._rest)
-        copy._others, copy._behind = dict(self._others), dict(self._behind)
+        copy._others, copy._behind = list(self._others), dict(self._behind)
         return copy
 
     def put(self, term: CompiledTerm) -> int:
@@ -116,13 +119,16 @@ class Index:
                 self._rest[number] = _rest(required)
         self._unlisted = []
         self._waiting |= changed
-        self._others |= {key: set(waiting) for key, waiting in changed.items() if isinstance(key, int)}
+        self._others += [()] * (len(self._vocabulary.words) - len(self._others))
+        for key, waiting in changed.items():
+            if isinstance(key, int):
+                self._others[key] = tuple(waiting) if len(waiting) <= _FEW_OTHERS else set(waiting)
         behind: dict[int, set[int]] = {}
         for key in changed:
             if not isinstance(key, int):
                 behind.setdefault(key[0], set()).add(key[1])
         self._behind |= {first: self._behind.get(first, set()) | seconds for first, seconds in behind.items()}
-        self._firsts, self._heads = set(self._others), set(self._behind)
+        self._heads = set(self._behind)
         self.reads_content = any(term.reads_content for term in self.terms if term)
 
     def _list(self, term: int, required: Sequence[Keys], changed: dict[Key, _Waiting]) -> None:
@@ -148,14 +154,13 @@ class Index:
         found: set[int] = set()
         present, others = reading.present, self._others
         is_absent = present.isdisjoint
-        keys: list[Key] = [first for first in present & self._firsts if not is_absent(others[first])]
-        behind = self._behind
-        for first in present & self._heads:
-            if not is_absent(behind[first]):
-                keys += reading.places.in_order(behind, self._vocabulary.narrow)
-                break
+        keys: list[Key] = [first for first in present if (needed := others[first]) and not is_absent(needed)]
+        if heads := present & self._heads:
+            keys += self._pairs_in(reading, heads)
         for key in keys:
             waiting = self._waiting[key]
+            if is_absent(waiting):
+                continue
             # A view meets a set by going through the smaller of both.
             for other in waiting.keys() & present:
                 terms = waiting[other]
@@ -167,6 +172,22 @@ class Index:
             rest, has = self._rest, present.issuperset
             return {number for number in found if has(rest[number])}
         return found
+
+    def _pairs_in(self, reading: Reading, heads: Iterable[int]) -> Sequence[Key]:
+        """The pairs that terms are listed under and that follow on each other there; their first words are `heads`."""
+        is_absent, behind, narrow = reading.present.isdisjoint, self._behind, self._vocabulary.narrow
+        firsts: list[int] = []
+        for first in heads:
+            if not is_absent(behind[first]):
+                firsts.append(first)
+                if len(firsts) > _FEW_FIRSTS:
+                    return reading.places.in_order(self._waiting, narrow)
+        return [
+            (first, second)
+            for first in firsts
+            for second in reading.places.following(first, 1 if first in narrow else 2)
+            if second in behind[first]
+        ]
 
 
 def _seconds_of(key: Key, required: Sequence[Keys], rarity: _Rarity) -> Sequence[int]:

@@ -182,24 +182,29 @@ class _Telling:
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._spans: dict[Axis, Spans] = {}
+        self._texts: dict[Axis, tuple[Spans, int]] = {}
+        self._spans: dict[int, tuple[int, int]] = {}
 
     def evidence(self, found: Iterable[tuple[CompiledTerm, Found]]) -> Iterator[Evidence]:
         for term, places in found:
             by_field = self._by_field(places)
             for axis, field in enumerate(FIELDS):
                 if there := by_field.get(axis):
-                    text, span_at = self._reading.texts[axis], self._spans_in(axis).at
-                    spans = tuple([span_at(place) for place in sorted(there)])
+                    text = self._reading.texts[axis]
+                    spans = tuple([self._span(axis, place) for place in sorted(there)])
                     surface = tuple([text[start:end] for start, end in spans])
                     yield Evidence(term.rule.text, term.rule.stance, field, spans, surface)
 
-    def _spans_in(self, axis: Axis) -> Spans:
-        spans = self._spans.get(axis)
-        if spans is None:
+    def _span(self, axis: Axis, place: int) -> tuple[int, int]:
+        span = self._spans.get(place)
+        if span is None:
             reading = self._reading
-            spans = self._spans[axis] = Spans(reading.texts[axis], reading.pieces[axis], reading.begins(axis))
-        return spans
+            if axis not in self._texts:
+                self._texts[axis] = Spans(reading.texts[axis], reading.pieces[axis]), reading.first_piece(axis)
+            spans, first = self._texts[axis]
+            piece, at = reading.places.piece_at(place)
+            span = self._spans[place] = spans.at(piece - first, at)
+        return span
 
     def _by_field(self, places: Found) -> Mapping[Axis, Iterable[int]]:
         if ACROSS not in places:

@@ -6,12 +6,13 @@ that it takes, in order.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence, Set
-from itertools import accumulate, chain, pairwise
-from operator import contains
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import accumulate, chain, islice, pairwise
+from operator import add, contains
 from typing import TypeAlias
 
-from daemon.vocabulary import Cell, Cells, Run
+from daemon.vocabulary import Cell, Cells, Numbers, Run
 from daemon.words import pieces
 
 Way: TypeAlias = tuple[int, ...]
@@ -29,90 +30,158 @@ class Places:
     Found out as far as somebody asks, because most items meet no term or one.
     """
 
-    __slots__ = ("_at", "_joins", "begins", "cells", "is_plain", "ways")
+    __slots__ = ("_cells", "_present", "_run_begins", "_runs", "_ways", "joins", "known", "line", "step")
 
     def __init__(self, cells: Sequence[Cell], present: Set[int]) -> None:
-        self.cells = cells
-        self.is_plain = Run not in set(map(type, cells))
-        """Whether each piece is a word, and so takes two half-words: no hyphens, no scripts without spaces."""
-        self.begins: Sequence[int] = range(0, 2 * len(cells) + 1, 2)
-        """Where each piece begins, and where the last one ends."""
-        if not self.is_plain:
-            widths = [cell.width if isinstance(cell, Run) else 2 for cell in cells]
-            self.begins = list(accumulate(widths, initial=0))
-        self.ways: Mapping[int, Sequence[Way]] = _Ways(cells, self.begins, present)
-        """The ways of each number, in order; of one that is not there, none."""
-        self._at: dict[int, tuple[int, ...]] | None = None
-        self._joins: dict[int, int] = {}
+        self._cells = cells
+        self._present = present
+        self._ways: dict[int, Sequence[Way]] = {}
+        self.known: dict[object, Sequence[Way]] = {}
+        """The ways of what several terms share: found once."""
+        self.line: Sequence[Numbers] = cells
+        """What stands at each place, or at each second one: see `step`."""
+        self.step = 2
+        """How far apart they lie: 2 if there are only words, two half-words each; 1 with characters or joins."""
+        self.joins: Mapping[int, int] = {}
+        """Where what hyphens join stands, with where the next word does."""
+        self._run_begins: list[int] | None = None
+        self._runs = [(at, cell) for at, cell in enumerate(cells) if isinstance(cell, Run)]
+        if self._runs:
+            if (words := _words_of(cells, self._runs)) is not None:
+                self.line = words
+            else:
+                self.step = 1
+                self.line, self.joins = _line_of(cells)
 
-    def rows(self, begun: Sequence[Way], numbers: Sequence[int], widths: Sequence[int], end: int) -> Sequence[Way]:
-        """Where these numbers follow on each other before `end`, of the ways of the first; `widths` says how far each
-        reaches."""
-        if not self.is_plain or 1 in widths:
-            return self._rows_with_runs(begun, numbers, widths, end)
-        cells, count, last, second = self.cells, len(numbers), end // 2, numbers[1]
-        found = []
+    def begin(self, piece: int) -> int:
+        """Where a piece begins, or the last one ends."""
+        return 2 * piece + sum([len(run.line) - 2 for at, run in self._runs if at < piece])
+
+    def piece_at(self, place: int) -> tuple[int, int]:
+        """In which piece something stands, and where in this: the first place of each is 0."""
+        if self._run_begins is None:
+            more = list(accumulate([len(run.line) - 2 for _, run in self._runs], initial=0))
+            self._run_begins = [2 * at + before for (at, _), before in zip(self._runs, more, strict=False)]
+        last = bisect_right(self._run_begins, place) - 1
+        if last < 0:
+            return place // 2, 0
+        at, run = self._runs[last]
+        inside = place - self._run_begins[last]
+        return (at, inside) if inside < len(run.line) else (at + 1 + (inside - len(run.line)) // 2, 0)
+
+    def ways(self, number: int) -> Sequence[Way]:
+        """The ways of a number, in order; of one that is not there, none."""
+        ways = self._ways.get(number)
+        if ways is None:
+            if number not in self._present:
+                return ()
+            if len(self._ways) >= _FEW_NUMBERS:
+                self._find_all()
+                return self._ways[number]
+            step = self.step
+            ways = self._ways[number] = [(at * step,) for at, met in enumerate(self.line) if number in met]
+        return ways
+
+    def _find_all(self) -> None:
+        ways: dict[int, list[Way]] = {}
+        for at, met in enumerate(self.line):
+            if met:
+                way = (at * self.step,)
+                for number in met:
+                    if number in ways:
+                        ways[number].append(way)
+                    else:
+                        ways[number] = [way]
+        self._ways.update(ways)
+
+    def rows(self, numbers: Sequence[int], widths: Sequence[int]) -> Sequence[Way]:
+        """Where these numbers follow on each other; `widths` says how far each reaches."""
+        begun, line = self.ways(numbers[0]), self.line
+        if self.step == 1:
+            joins, ways = self.joins, begun
+            for width, number in zip(widths, numbers[1:], strict=False):
+                ways = [
+                    (*way, at)
+                    for way in ways
+                    for at in (_next_to(way[-1], width, joins) if joins else (way[-1] + width,))
+                    if number in line[at]
+                ]
+                if not ways:
+                    break
+            return ways
+        found, count, last, second = [], len(numbers), len(line), numbers[1]
         for (begin,) in begun:
             at = begin // 2
             if (
                 at + count <= last
-                and second in cells[at + 1]
-                and all(map(contains, cells[at + 2 : at + count], numbers[2:]))
+                and second in line[at + 1]
+                and (count == 2 or all(map(contains, line[at + 2 : at + count], numbers[2:])))
             ):
                 found.append(tuple(range(begin, begin + 2 * count, 2)))
         return found
 
-    def _rows_with_runs(
-        self, ways: Sequence[Way], numbers: Sequence[int], widths: Sequence[int], end: int
-    ) -> Sequence[Way]:
-        here, joins = self._all()
-        for width, number in zip(widths, numbers[1:], strict=False):
-            ways = [
-                (*way, at)
-                for way in ways
-                for at in (_next_to(way[-1], width, joins) if joins else (way[-1] + width,))
-                if at < end and number in here.get(at, ())
+    def following(self, number: int, width: int) -> Iterator[int]:
+        """What follows right on a number, which reaches `width` half-words."""
+        line, ways = self.line, self.ways(number)
+        if self.step == 2:
+            places = [at // 2 + 1 for (at,) in ways if at // 2 + 1 < len(line)]
+        else:
+            places = [place for (at,) in ways for place in _next_to(at, width, self.joins)]
+        return chain.from_iterable(map(line.__getitem__, places))
+
+    def in_order(self, listed: Container[int | Numbers], narrow: Set[int]) -> Sequence[Numbers]:
+        """The pairs of numbers that follow on each other here, and are listed; `narrow` are the numbers that reach one
+        half-word."""
+        line = self.line
+        if self.step == 2:
+            return [
+                pair
+                for numbers, following in pairwise(line)
+                if numbers and following
+                for first in numbers
+                for second in following
+                if (pair := (first, second)) in listed
             ]
-        return ways
+        if self._present <= narrow and max(map(len, line)) == 1:
+            # Two of one number each are the pair as it is listed, which is a third of the time where all is Chinese.
+            return [pair for pair in map(add, line, islice(line, 1, None)) if pair in listed]
+        return [pair for pair in self._all_in_order(narrow) if pair in listed]
 
-    def _all(self) -> tuple[Mapping[int, tuple[int, ...]], Mapping[int, int]]:
-        """What stands at each place; and where what hyphens join stands, with where the next word does."""
-        if self._at is None:
-            self._at = {}
-            for begin, cell in zip(self.begins, self.cells, strict=False):
-                if isinstance(cell, Run):
-                    self._at.update([(begin + place, numbers) for place, numbers in cell.units])
-                    self._joins.update([(begin + place, begin + after) for place, after in cell.joins])
-                elif cell:
-                    self._at[begin] = cell
-        return self._at, self._joins
-
-    def in_order(self, behind: Mapping[int, Set[int]], narrow: Set[int]) -> list[tuple[int, int]]:
-        """The pairs of numbers that follow on each other here, of those that `behind` has: by the first, the second
-        ones. `narrow` are the numbers that reach one half-word."""
-        found: list[tuple[int, int]] = []
-        for first, following in self._followed_words(behind) if self.is_plain else self._followed(behind, narrow):
-            seconds = behind[first]
-            if not seconds.isdisjoint(following):
-                found += [(first, second) for second in following if second in seconds]
-        return found
-
-    def _followed_words(self, firsts: Container[int]) -> Iterator[tuple[int, Cell]]:
-        for cell, following in pairwise(self.cells):
-            if following:
-                for first in cell:
-                    if first in firsts:
-                        yield first, following
-
-    def _followed(self, firsts: Container[int], narrow: Set[int]) -> Iterator[tuple[int, Cell]]:
-        here, joins = self._all()
-        for at, numbers in here.items():
+    def _all_in_order(self, narrow: Set[int]) -> Iterator[Numbers]:
+        line, joins = self.line, self.joins
+        for at, numbers in enumerate(line):
             for first in numbers:
-                if first in firsts:
-                    width = 1 if first in narrow else 2
-                    for place in _next_to(at, width, joins) if joins else (at + width,):
-                        if place in here:
-                            yield first, here[place]
+                for place in _next_to(at, 1 if first in narrow else 2, joins):
+                    for second in line[place]:
+                        yield first, second
+
+
+def _words_of(cells: Sequence[Cell], runs: Iterable[tuple[int, Run]]) -> Sequence[Numbers] | None:
+    words: list[Numbers] = []
+    done = 0
+    for at, run in runs:
+        if run.words is None:
+            return None
+        words += cells[done:at]
+        words += run.words
+        done = at + 1
+    words += cells[done:]
+    return words
+
+
+def _line_of(cells: Iterable[Cell]) -> tuple[Sequence[Numbers], Mapping[int, int]]:
+    line: list[Numbers] = []
+    joins: dict[int, int] = {}
+    for cell in cells:
+        if isinstance(cell, Run):
+            for place, after in cell.joins:
+                joins[len(line) + place] = len(line) + after
+            line += cell.line
+        else:
+            line += (cell, ())
+    # What follows on the last word is looked for, too.
+    line += ((), (), ())
+    return line, joins
 
 
 def _next_to(at: int, width: int, joins: Mapping[int, int]) -> tuple[int, ...]:
@@ -121,67 +190,28 @@ def _next_to(at: int, width: int, joins: Mapping[int, int]) -> tuple[int, ...]:
     return (after, after + 1) if after + 1 in joins else (after,)
 
 
-class _Ways(dict[int, list[Way]]):
-    """The ways of numbers, one after the other as they are asked for; from a few on, all."""
-
-    __slots__ = ("_begins", "_cells", "_present")
-
-    def __init__(self, cells: Sequence[Cell], begins: Sequence[int], present: Set[int]) -> None:
-        super().__init__()
-        self._cells = cells
-        self._begins = begins
-        self._present = present
-
-    def __missing__(self, number: int) -> list[Way]:
-        if number not in self._present:
-            return []
-        if len(self) >= _FEW_NUMBERS:
-            self._find_all()
-            return self[number]
-        ways: list[Way] = []
-        for begin, cell in [pair for pair in zip(self._begins, self._cells, strict=False) if number in pair[1]]:
-            if isinstance(cell, Run):
-                ways += [(begin + place,) for place, numbers in cell.units if number in numbers]
-            else:
-                ways.append((begin,))
-        self[number] = ways
-        return ways
-
-    def _find_all(self) -> None:
-        self.clear()
-        for begin, cell in zip(self._begins, self._cells, strict=False):
-            for place, numbers in cell.units if isinstance(cell, Run) else ((0, cell),):
-                way = (begin + place,)
-                for number in numbers:
-                    if number in self:
-                        self[number].append(way)
-                    else:
-                        self[number] = [way]
-
-
 class Field:
     """The words of one axis: those from `begin` to `end` of all the places of an item."""
 
-    __slots__ = ("_places", "begin", "end", "known")
+    __slots__ = ("begin", "end")
 
-    def __init__(self, places: Places, begin: int, end: int) -> None:
-        self._places = places
+    def __init__(self, begin: int, end: int) -> None:
         self.begin = begin
         self.end = end
-        self.known: dict[object, Sequence[Way]] = {}
-        """The ways of what several terms share: found once."""
 
-    def ways(self, number: int) -> Sequence[Way]:
-        """The ways of a number, in order."""
-        ways = self._places.ways[number]
-        if not ways or (ways[0][0] >= self.begin and ways[-1][0] < self.end):
-            return ways
-        return [way for way in ways if self.begin <= way[0] < self.end]
+    def within(self, ways: Sequence[Way]) -> Sequence[Way]:
+        """Those of these ways that lie in this field, and not over its ends."""
+        begin, end = self.begin, self.end
+        return [way for way in ways if begin <= way[0] and way[-1] < end]
 
-    def rows(self, numbers: Sequence[int], widths: Sequence[int]) -> Sequence[Way]:
-        """Where these numbers follow on each other; `widths` says how far each reaches."""
-        ways = self.ways(numbers[0])
-        return self._places.rows(ways, numbers, widths, self.end) if ways else ()
+    def all_within(self, options: Iterable[Sequence[Way]]) -> Sequence[Sequence[Way]]:
+        """`within` for the ways of several parts; nothing where one has none there."""
+        inside: list[Sequence[Way]] = []
+        for ways in options:
+            if not (there := self.within(ways)):
+                return ()
+            inside.append(there)
+        return inside
 
 
 class Reading:
@@ -211,8 +241,8 @@ class Reading:
         field = self._fields.get(axis)
         if field is None:
             first, last = self._ends(axis)
-            begins = self.places.begins
-            field = self._fields[axis] = Field(self.places, begins[first], begins[last])
+            places = self.places
+            field = self._fields[axis] = Field(places.begin(first), places.begin(last))
         return field
 
     def _ends(self, axis: Axis) -> tuple[int, int]:
@@ -225,7 +255,6 @@ class Reading:
             return title, summary
         return (0, summary) if axis == ACROSS else (summary, len(self.cells))
 
-    def begins(self, axis: Axis) -> Sequence[int]:
-        """Where each piece of a field begins, and where the last one ends."""
-        first, last = self._ends(axis)
-        return self.places.begins[first : last + 1]
+    def first_piece(self, axis: Axis) -> int:
+        """The first piece of a field, of all pieces."""
+        return self._ends(axis)[0]

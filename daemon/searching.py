@@ -6,12 +6,12 @@ A part that has a place stands in a field in *ways* (`readings.Way`), each of wh
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol, TypeAlias
 
-from daemon.readings import SUMMARY, TITLE, Axis, Field, Reading, Way
+from daemon.readings import SUMMARY, TITLE, Axis, Places, Reading, Way
 
 _FEW = 8
 """Ways up to which going through all is faster than bisecting."""
@@ -36,17 +36,15 @@ class Local:
 
     __slots__ = ()
 
-    def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
-        """The ways in which it stands there: every one, or the tightest will do."""
+    def ways(self, places: Places) -> Sequence[Way]:
+        """All ways in which it stands in an item, also those that go over the end of a field."""
         raise NotImplementedError
 
     def find(self, reading: Reading, axes: Sequence[Axis]) -> Found | None:
         """The tightest way in each field in which it stands; the first of those equally tight."""
-        found: Found = {}
-        for axis in axes:
-            if ways := self.ways(reading.field(axis), every=False):
-                found[axis] = ways[0] if len(ways) == 1 else _tightest_of(ways)
-        return found or None
+        # Most are looked at because their words are there, and stand nowhere as they should: no field is asked then.
+        ways = self.ways(reading.places)
+        return _tightest_in_each(ways, reading, axes) if ways else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +53,8 @@ class Leaf(Local):
 
     number: int
 
-    def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
-        return field.ways(self.number)
+    def ways(self, places: Places) -> Sequence[Way]:
+        return places.ways(self.number)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,8 +64,8 @@ class Row(Local):
     numbers: tuple[int, ...]
     widths: tuple[int, ...]
 
-    def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
-        return field.rows(self.numbers, self.widths)
+    def ways(self, places: Places) -> Sequence[Way]:
+        return places.rows(self.numbers, self.widths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,12 +74,12 @@ class Any(Local):
 
     parts: tuple[Local, ...]
 
-    def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
-        known = field.known.get(self)
+    def ways(self, places: Places) -> Sequence[Way]:
+        known = places.known.get(self)
         if known is None:
-            found = [ways for part in self.parts if (ways := part.ways(field, every=True))]
+            found = [ways for part in self.parts if (ways := part.ways(places))]
             known = found[0] if len(found) == 1 else list(dict.fromkeys(chain.from_iterable(found)))
-            field.known[self] = known
+            places.known[self] = known
         return known
 
 
@@ -92,20 +90,30 @@ class Close(Local):
     parts: tuple[Local, ...]
     reach: int
 
-    def ways(self, field: Field, *, every: bool) -> Sequence[Way]:
+    def ways(self, places: Places) -> Sequence[Way]:
+        options = self._options(places)
+        return _close_ways(options, self.reach, every=True) if options else ()
+
+    def find(self, reading: Reading, axes: Sequence[Axis]) -> Found | None:
+        options = self._options(reading.places)
+        if not options:
+            return None
+        found: Found = {}
+        for axis in axes:
+            inside = reading.field(axis).all_within(options)
+            if inside and (ways := _close_ways(inside, self.reach, every=False)):
+                found[axis] = ways[0]
+        return found or None
+
+    def _options(self, places: Places) -> Sequence[Sequence[Way]]:
+        """The ways of each part, in order; none where these are never within reach."""
         options: list[Sequence[Way]] = []
         for part in self.parts:
-            ways = part.ways(field, every=True)
+            ways = part.ways(places)
             if not ways:
                 return ()
             options.append(ways if len(ways) == 1 or part.__class__ is Leaf else sorted(ways))
-        if len(options) == 2:
-            first, second = options
-            if len(first) == len(second) == 1 and len(first[0]) == len(second[0]) == 1:
-                return _two_words(first[0], second[0], self.reach)
-        if _are_far_apart(options, self.reach):
-            return ()
-        return _close_ways(options, self.reach, every=every)
+        return () if _are_far_apart(options, self.reach) else options
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,6 +181,18 @@ def extent(way: Way) -> int:
     return way[-1] - way[0]
 
 
+def _tightest_in_each(ways: Sequence[Way], reading: Reading, axes: Sequence[Axis]) -> Found | None:
+    found: Found = {}
+    for axis in axes:
+        if inside := reading.field(axis).within(ways):
+            found[axis] = inside[0] if len(inside) == 1 else _tightest_of(inside)
+    return found or None
+
+
+def _tightest_of(ways: Sequence[Way]) -> Way:
+    return min(ways, key=_tightness)
+
+
 def _two_words(one: Way, other: Way, reach: int) -> list[Way]:
     # Most terms that are looked at are two words, each of them once in the field.
     apart = other[0] - one[0]
@@ -184,10 +204,6 @@ def _two_words(one: Way, other: Way, reach: int) -> list[Way]:
 def _are_far_apart(parts: Sequence[Sequence[Way]], reach: int) -> bool:
     """Whether, at a glance, they are never within reach: one begins first where another has long begun last."""
     return max([ways[0][0] for ways in parts]) - min([ways[-1][0] for ways in parts]) > reach
-
-
-def _tightest_of(ways: Iterable[Way]) -> Way:
-    return min(ways, key=_tightness)
 
 
 def _tightness(way: Way) -> tuple[int, int]:
@@ -214,7 +230,12 @@ def _beside(ways: Sequence[Way], taken: Way, reach: int) -> list[Way]:
 
 
 def _close_ways(parts: Sequence[Sequence[Way]], reach: int, *, every: bool) -> list[Way]:
-    """All parts on words of their own within reach: around each way of the rarest part."""
+    """All parts on words of their own within reach, around each way of the rarest part; if not `every` way, the
+    tightest, the first of those equally tight."""
+    if len(parts) == 2:
+        first, second = parts
+        if len(first) == len(second) == 1 and len(first[0]) == len(second[0]) == 1:
+            return _two_words(first[0], second[0], reach)
     rarest, *rest = sorted(parts, key=len)
     anchors = [way for way in rarest if extent(way) <= reach]
     if every:

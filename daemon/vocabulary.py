@@ -15,7 +15,6 @@ from daemon.terms import Word
 from daemon.words import (
     MOST_CHARACTERS_KEPT,
     Forms,
-    Unit,
     chunks,
     fold,
     has_unspaced,
@@ -41,14 +40,14 @@ spelling would go through sixteen stemmers."""
 class Run(tuple[int, ...]):
     """What a piece meets that is not one ordinary word: a compound, characters without spaces, a lone dash.
 
-    As a tuple, all numbers in it. `units` are the words that meet something: their place in the run, and what they
-    meet; `joins` is where what hyphens join stands, and where the next word does; `width` is how far the run reaches
-    on the axis.
+    As a tuple, all numbers in it. `line` is what stands at each of its places on the axis, mostly nothing; `joins` is
+    where what hyphens join stands, and where the next word does. `words` is what each of its words meets, where these
+    are all that there is: no characters that are words, and nothing met by what hyphens join.
     """
 
-    units: Sequence[tuple[int, Numbers]]
+    line: Sequence[Numbers]
     joins: Sequence[tuple[int, int]]
-    width: int
+    words: Sequence[Numbers] | None
 
 
 Cell: TypeAlias = Numbers | Run
@@ -138,8 +137,8 @@ class Vocabulary:
             # A cased word's key can't be one without case: see `_letters`.
             _add(self._by_letters, spell(word.text) if word.cased else _letters(spell(word.text)), alone)
 
-    def met_by(self, word: str) -> Numbers:
-        """The numbers that one word of a text meets, as it is written there."""
+    def met_by(self, word: str, known: int) -> Numbers:
+        """The numbers below `known` that one word of a text meets, as it is written there."""
         form = fold(word)
         found = self._by_form.get(form, ())
         if self._by_letters:
@@ -154,6 +153,9 @@ class Vocabulary:
                 found += by_stem.get(stem, ())
         if self._groups_of:
             found += tuple(group for number in found for group in self._groups_of.get(number, ()))
+        if found and max(found) >= known:
+            # Another matcher has learnt more words since: they are none of the one's that asks.
+            found = tuple(number for number in found if number < known)
         return found if len(found) < 2 else tuple(dict.fromkeys(found))
 
     def _stems_of(self, head: str) -> dict[str, Numbers]:
@@ -179,7 +181,8 @@ class Cells(dict[str, Cell]):
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.vocabulary = vocabulary
-        self._characters = _Characters(vocabulary)
+        self._known = len(vocabulary.words)
+        self._characters = _Characters(vocabulary, self._known)
 
     def of(self, text: str) -> list[Cell]:
         """The cells of a text, in order."""
@@ -203,78 +206,84 @@ class Cells(dict[str, Cell]):
 
     def _of_apart(self, apart: Sequence[str]) -> Run:
         known = self._characters.__getitem__
-        there: list[tuple[int, Numbers]] = []
+        line: list[Numbers] = []
         joins: list[tuple[int, int]] = []
-        at = 0
         for spaced, unspaced in zip_longest(apart[::2], apart[1::2], fillvalue=""):
             if spaced:
-                at = _join(there, joins, self[spaced], at)
-            there += [(place, numbers) for place, numbers in enumerate(map(known, unspaced), at) if numbers]
-            at += len(unspaced)
-        return _run(there, joins, at)
+                cell = self[spaced]
+                # Mostly it is a comma, which is nothing.
+                if not isinstance(cell, Run) or cell.line:
+                    _join(line, joins, cell)
+            line += map(known, unspaced)
+        return _run(line, joins, have_characters=True)
 
     def _of_unspaced(self, chunk: str) -> Cell:
         if not has_unspaced(chunk):
             return self[chunk]
         if not is_unspaced(chunk):
             return self._of_chunk(chunk)
-        known = self._characters
-        there = [(at, numbers) for at, character in enumerate(chunk) if (numbers := known[character])]
-        return _run(there, (), len(chunk))
+        return _run(list(map(self._characters.__getitem__, chunk)), (), have_characters=True)
 
     def _of_chunk(self, chunk: str) -> Cell:
         if is_one_word(chunk):
-            return self.vocabulary.met_by(chunk)
+            return self._met_by(chunk)
         there = list(units(chunk))
         if len(there) == 1 and there[0].after == 2:
-            return self.vocabulary.met_by(there[0].word)
-        met = [(unit, numbers) for unit in sorted(there) if (numbers := self._met_by(unit))]
-        joins = [(unit.at, unit.after) for unit, _ in met if unit.joins]
-        width = max((unit.after for unit in there), default=0)
-        return _run([(unit.at, numbers) for unit, numbers in met], joins, width)
+            return self._met_by(there[0].word)
+        line: list[Numbers] = [()] * max((unit.after for unit in there), default=0)
+        joins: list[tuple[int, int]] = []
+        for unit in there:
+            is_character = unit.after - unit.at == 1
+            if numbers := self._characters[unit.word] if is_character else self._met_by(unit.word):
+                line[unit.at] = numbers
+                if unit.joins:
+                    joins.append((unit.at, unit.after))
+        return _run(line, joins, have_characters=any(unit.after - unit.at == 1 for unit in there))
 
-    def _met_by(self, unit: Unit) -> Numbers:
-        is_character = unit.after - unit.at == 1
-        return self._characters[unit.word] if is_character else self.vocabulary.met_by(unit.word)
+    def _met_by(self, word: str) -> Numbers:
+        return self.vocabulary.met_by(word, self._known)
 
 
 class _Characters(dict[str, Numbers]):
     """What each character of a script without spaces meets."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, known: int) -> None:
         super().__init__()
         self._vocabulary = vocabulary
+        self._known = known
 
     def __missing__(self, character: str) -> Numbers:
-        numbers = self[character] = self._vocabulary.met_by(character)
+        numbers = self[character] = self._vocabulary.met_by(character, self._known)
         return numbers
 
 
-def _run(there: Sequence[tuple[int, Numbers]], joins: Sequence[tuple[int, int]], width: int) -> Run:
+def _run(line: Sequence[Numbers], joins: Sequence[tuple[int, int]], *, have_characters: bool) -> Run:
     # Some numbers may come twice in it: a set is made of all of them at last.
-    run = Run(chain.from_iterable([numbers for _, numbers in there])) if there else Run()
-    run.units, run.joins, run.width = there, joins, width
+    run = Run(chain.from_iterable(line))
+    run.line, run.joins = line, joins
+    run.words = None if have_characters or joins else line[::2]
     return run
 
 
 def _together(cells: Iterable[Cell]) -> Run:
-    there: list[tuple[int, Numbers]] = []
+    line: list[Numbers] = []
     joins: list[tuple[int, int]] = []
-    end = 0
+    have_characters = False
     for cell in cells:
-        end = _join(there, joins, cell, end)
-    return _run(there, joins, end)
+        _join(line, joins, cell)
+        have_characters |= isinstance(cell, Run) and cell.words is None
+    return _run(line, joins, have_characters=have_characters)
 
 
-def _join(there: list[tuple[int, Numbers]], joins: list[tuple[int, int]], cell: Cell, begin: int) -> int:
-    """Puts a cell's words behind those that are there; returns where it ends."""
+def _join(line: list[Numbers], joins: list[tuple[int, int]], cell: Cell) -> None:
+    """Puts a cell's words behind those that are there."""
     if isinstance(cell, Run):
-        there += [(begin + at, numbers) for at, numbers in cell.units]
-        joins += [(begin + at, begin + after) for at, after in cell.joins]
-        return begin + cell.width
-    if cell:
-        there.append((begin, cell))
-    return begin + 2
+        if cell.joins:
+            begin = len(line)
+            joins += [(begin + at, begin + after) for at, after in cell.joins]
+        line += cell.line
+    else:
+        line += (cell, ())
 
 
 def _letters(spelt: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -172,36 +171,29 @@ def is_unspaced(text: str) -> bool:
 
 
 class Spans:
-    """Where the words of a text stand in it, which was cut into pieces; `begins` is where each begins on the axis.
+    """Where the words of a text stand in it, which was cut into pieces.
 
     A text is not cut into units again for the few words that are asked for: only the pieces that hold them are.
     """
 
-    def __init__(self, text: str, pieces: Sequence[str], begins: Sequence[int]) -> None:
-        self._text = text
+    def __init__(self, text: str, pieces: Sequence[str]) -> None:
         self._pieces = pieces
-        self._begins = begins
         self._before = _before(text, pieces)
-        self._known: dict[int, tuple[int, int]] = {}
-        self._places: dict[int, dict[int, tuple[int, int]]] = {}
+        self._places: dict[int, tuple[Sequence[int], Sequence[int]]] = {}
 
-    def at(self, place: int) -> tuple[int, int]:
-        """The characters `[start, end)` of the word at a place."""
-        known = self._known.get(place)
-        if known is None:
-            known = self._known[place] = self._at(place)
-        return known
-
-    def _at(self, place: int) -> tuple[int, int]:
-        index = bisect_right(self._begins, place) - 1
+    def at(self, index: int, place: int) -> tuple[int, int]:
+        """The characters `[start, end)` of the word at a place of a piece, which is counted from where that begins."""
         start, written = self._before[index] + index, self._pieces[index]
-        if self._begins[index + 1] - self._begins[index] == 2 and is_one_word(word := written.strip(_EDGES)):
-            start += written.index(word)
-            return start, start + len(word)
+        if not place:
+            if is_one_word(written):
+                return start, start + len(written)
+            if is_one_word(word := written.strip(_EDGES)):
+                start += written.index(word)
+                return start, start + len(word)
         if index not in self._places:
             self._places[index] = _places(written)
-        first, last = self._places[index][place - self._begins[index]]
-        return start + first, start + last
+        starts, ends = self._places[index]
+        return start + starts[place], start + ends[place]
 
 
 def _before(text: str, pieces: Sequence[str]) -> Sequence[int]:
@@ -217,24 +209,36 @@ def _before(text: str, pieces: Sequence[str]) -> Sequence[int]:
     return found
 
 
-def _places(piece: str) -> dict[int, tuple[int, int]]:
-    """The characters of each word of a piece, by its place on the axis."""
+def _places(piece: str) -> tuple[Sequence[int], Sequence[int]]:
+    """Of each word of a piece, by its place on the axis: where it starts, and where it ends."""
     apart = unspaced_apart(piece) if has_unspaced(piece) else []
+    starts: list[int] = []
+    ends: list[int] = []
     if not apart:
-        return {unit.at: (unit.start, unit.end) for unit in units(piece)}
+        _place(tuple(units(piece)), 0, starts, ends)
+        return starts, ends
     # As the cells of such a piece are made: each character of a clause of Chinese is a word, which needs no search.
-    places: dict[int, tuple[int, int]] = {}
-    at = start = 0
+    start = 0
     for spaced, unspaced in zip_longest(apart[::2], apart[1::2], fillvalue=""):
-        after = at
-        for unit in _units_between(spaced) if len(spaced) <= _FEW_CHARACTERS else units(spaced):
-            places[at + unit.at] = (start + unit.start, start + unit.end)
-            after = max(after, at + unit.after)
-        at, start = after, start + len(spaced)
-        ends = range(start + 1, start + 1 + len(unspaced))
-        places.update(enumerate(zip(range(start, ends.stop), ends, strict=False), at))
-        at, start = at + len(unspaced), start + len(unspaced)
-    return places
+        if spaced:
+            there = _units_between(spaced) if len(spaced) <= _FEW_CHARACTERS else tuple(units(spaced))
+            _place(there, start, starts, ends)
+            start += len(spaced)
+        end = start + len(unspaced)
+        starts += range(start, end)
+        ends += range(start + 1, end + 1)
+        start = end
+    return starts, ends
+
+
+def _place(there: Sequence[Unit], start: int, starts: list[int], ends: list[int]) -> None:
+    """Puts words behind those that are there, of a text that starts at `start`."""
+    if there:
+        at, width = len(starts), max(unit.after for unit in there)
+        starts += [0] * width
+        ends += [0] * width
+        for unit in there:
+            starts[at + unit.at], ends[at + unit.at] = start + unit.start, start + unit.end
 
 
 _FEW_CHARACTERS = 16

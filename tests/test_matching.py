@@ -333,6 +333,15 @@ def test_a_matcher_knows_which_rules_and_claims_it_was_made_of() -> None:
     assert (made.rules_sha256, made.claims) == (rule_set.sha256, frozenset({"on"}))
 
 
+def test_a_matcher_goes_on_as_it_was_when_another_learns_words_from_it() -> None:
+    rule_set = rules(claim("pause", "strike pause"))
+    before = compiled(rule_set)
+    after = compiled(rules(*rule_set.claims, claim("hockey", "hockey match")), before)
+    text = "A hockey match in the strike pause"
+    assert [match.claim for match in before.match(title=text, summary="")] == ["pause"]
+    assert [match.claim for match in after.match(title=text, summary="")] == ["pause", "hockey"]
+
+
 def test_a_claim_that_rests_is_not_matched() -> None:
     rule_set = rules(claim("on", "strike"), claim("off", "strike", enabled=False))
     assert [match.claim for match in compiled(rule_set).match(title="A strike", summary="")] == ["on"]
