@@ -261,9 +261,15 @@ class _Rarity:
 
     def _of_number(self, number: int) -> float:
         word = self._vocabulary.words[number]
-        if self._texts:
-            return self._texts.get(number, 0) + self._guess(number, word) * _GUESS_IN_TEXTS
-        return self._guess(number, word)
+        guess = self._guess(number, word)
+        if not self._texts:
+            return guess
+        heard = self._texts.get(number, 0)
+        if not heard and guess < _COMMON_GUESS:
+            # Of two that are as rare, the one that more terms need: the fewer words terms are listed by, the fewer of
+            # them an item has (12 instead of 14 of an English one's, of 100,000 terms).
+            return _GUESS_IN_TEXTS / (1 + self._counts.get(number, 0))
+        return heard + guess * _GUESS_IN_TEXTS
 
     def _guess(self, number: int, word: Word | None) -> float:
         if word is None:
