@@ -154,11 +154,11 @@ class Index:
         found: set[int] = set()
         present, others = reading.present, self._others
         is_absent = present.isdisjoint
-        keys: list[Key] = [first for first in present if (needed := others[first]) and not is_absent(needed)]
+        listed = self._waiting
+        asked = [listed[first] for first in present if (needed := others[first]) and not is_absent(needed)]
         if heads := present & self._heads:
-            keys += self._pairs_in(reading, heads)
-        for key in keys:
-            waiting = self._waiting[key]
+            asked += self._listed_by_pairs(reading, heads)
+        for waiting in asked:
             if is_absent(waiting):
                 continue
             # A view meets a set by going through the smaller of both.
@@ -173,8 +173,8 @@ class Index:
             return {number for number in found if has(rest[number])}
         return found
 
-    def _pairs_in(self, reading: Reading, heads: Iterable[int]) -> Sequence[Key]:
-        """The pairs that terms are listed under and that follow on each other there; their first words are `heads`."""
+    def _listed_by_pairs(self, reading: Reading, heads: Iterable[int]) -> list[_Waiting]:
+        """What is listed under pairs that follow on each other there; their first words are among `heads`."""
         is_absent, behind, narrow = reading.present.isdisjoint, self._behind, self._vocabulary.narrow
         firsts: list[int] = []
         for first in heads:
@@ -183,7 +183,7 @@ class Index:
                 if len(firsts) > _FEW_FIRSTS:
                     return reading.places.in_order(self._waiting, narrow)
         return [
-            (first, second)
+            self._waiting[first, second]
             for first in firsts
             for second in reading.places.following(first, 1 if first in narrow else 2)
             if second in behind[first]

@@ -7,10 +7,10 @@ that it takes, in order.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import accumulate, chain, islice, pairwise
 from operator import add, contains
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, cast
 
 from daemon.vocabulary import Cell, Cells, Numbers, Run
 from daemon.words import pieces
@@ -20,6 +20,7 @@ Axis: TypeAlias = int
 """What a term is looked for in: a field, or title and summary as one text. No enum: those hash in Python, which took a
 fifth of the time of a match."""
 TITLE, SUMMARY, CONTENT, ACROSS = range(4)
+_Listed = TypeVar("_Listed")
 _FEW_NUMBERS = 8
 """Numbers up to which looking for each is faster than finding out about all."""
 
@@ -45,7 +46,7 @@ class Places:
         self.joins: Mapping[int, int] = {}
         """Where what hyphens join stands, with where the next word does."""
         self._run_begins: list[int] | None = None
-        self._runs = [(at, cell) for at, cell in enumerate(cells) if isinstance(cell, Run)]
+        self._runs = _runs_in(cells)
         if self._runs:
             if (words := _words_of(cells, self._runs)) is not None:
                 self.line = words
@@ -129,23 +130,26 @@ class Places:
             places = [place for (at,) in ways for place in _next_to(at, width, self.joins)]
         return chain.from_iterable(map(line.__getitem__, places))
 
-    def in_order(self, listed: Container[int | Numbers], narrow: Set[int]) -> Sequence[Numbers]:
-        """The pairs of numbers that follow on each other here, and are listed; `narrow` are the numbers that reach one
-        half-word."""
+    def in_order(self, listed: Mapping[int | Numbers, _Listed], narrow: Set[int]) -> list[_Listed]:
+        """What is listed under the pairs of numbers that follow on each other here; `narrow` are the numbers that reach
+        one half-word."""
         line = self.line
         if self.step == 2:
             return [
-                pair
+                listed[pair]
                 for numbers, following in pairwise(line)
                 if numbers and following
                 for first in numbers
                 for second in following
                 if (pair := (first, second)) in listed
             ]
+        pairs: Iterable[Numbers]
         if self._present <= narrow and max(map(len, line)) == 1:
             # Two of one number each are the pair as it is listed, which is a third of the time where all is Chinese.
-            return [pair for pair in map(add, line, islice(line, 1, None)) if pair in listed]
-        return [pair for pair in self._all_in_order(narrow) if pair in listed]
+            pairs = map(add, line, islice(line, 1, None))
+        else:
+            pairs = self._all_in_order(narrow)
+        return [listed[pair] for pair in pairs if pair in listed]
 
     def _all_in_order(self, narrow: Set[int]) -> Iterator[Numbers]:
         line, joins = self.line, self.joins
@@ -154,6 +158,17 @@ class Places:
                 for place in _next_to(at, 1 if first in narrow else 2, joins):
                     for second in line[place]:
                         yield first, second
+
+
+def _runs_in(cells: Sequence[Cell]) -> list[tuple[int, Run]]:
+    # Half as long as looking at each cell: most are none.
+    kinds = list(map(type, cells))
+    runs = []
+    at = -1
+    for _ in range(kinds.count(Run)):
+        at = kinds.index(Run, at + 1)
+        runs.append((at, cast(Run, cells[at])))
+    return runs
 
 
 def _words_of(cells: Sequence[Cell], runs: Iterable[tuple[int, Run]]) -> Sequence[Numbers] | None:
