@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from daemon.readings import ACROSS, CONTENT, SUMMARY, TITLE, Axis
 from daemon.rules import TermRule
@@ -30,8 +30,7 @@ _NO_LISTS = frozenset[str]()
 """One for all terms without: each new one would take 216 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledTerm:
+class CompiledTerm(NamedTuple):
     """A term of a claim, ready to be looked for. `lists` are the word lists that it names, folded."""
 
     claim: str
@@ -58,13 +57,15 @@ class Compiler:
         self._named: set[str] = set()
         self._reads_content = False
 
-    def compiled(self, claim: str, rule: TermRule, *, never: bool) -> CompiledTerm:
-        """A term as a user wrote it, ready to be looked for. Raises TermError where it can't be read."""
-        self._named, self._reads_content = set(), False
-        node = self._node(parse_term(rule.text), 2 * ((rule.within_words or self._within_words) - 1))
-        return CompiledTerm(
-            claim, rule, never, node, frozenset(self._named) if self._named else _NO_LISTS, self._reads_content
-        )
+    def compiled(self, claim: str, rule: TermRule, tree: Term, *, never: bool) -> CompiledTerm:
+        """A term as a user wrote it, and its tree, ready to be looked for. Raises TermError for a line of a word list
+        that can't be read."""
+        self._reads_content = False
+        node = self._node(tree, 2 * ((rule.within_words or self._within_words) - 1))
+        lists = _NO_LISTS
+        if self._named:
+            lists, self._named = frozenset(self._named), set()
+        return CompiledTerm(claim, rule, never, node, lists, self._reads_content)
 
     def _node(self, term: Term, reach: int) -> Node:
         match term:

@@ -7,6 +7,7 @@ cut into words once; a term is looked at only where two of those words are in it
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from daemon.compiling import CompiledTerm, Compiler
 from daemon.events import Evidence
+from daemon.glancing import TermReader
 from daemon.indexing import Index
 from daemon.readings import ACROSS, CONTENT, SUMMARY, TITLE, Axis, Reading
 from daemon.rules import ClaimRule, Rules, TermRule
@@ -100,14 +102,16 @@ def compile_rules(rules: Rules, inflect: Inflect, before: Matcher | None = None,
     vocabulary = base.vocabulary if base else Vocabulary()
     index = base.index.copy() if base else Index(vocabulary)
     kept, plan = _plan(base, rules)
-    lines = [line for name, lines in rules.words.items() for line in (name, *lines)]
-    lines += [term.rule.text for terms in plan.values() for term in terms if term.number is None]
     with _uncollected():
-        vocabulary.learn({word for line in lines for word in words_to_inflect(line)}, inflect)
+        trees: deque[Term] = deque()
+        vocabulary.learn(_words_while_reading(rules, plan, trees), inflect)
         compiler = Compiler(vocabulary, rules.words, rules.within_words)
         planned = {
             claim: [
-                index.put(compiler.compiled(claim, term.rule, never=term.never)) if term.number is None else term.number
+                # Each tree is dropped when it has been compiled: all of them would take as much room as all terms.
+                index.put(compiler.compiled(claim, term.rule, trees.popleft(), never=term.never))
+                if term.number is None
+                else term.number
                 for term in terms
             ]
             for claim, terms in plan.items()
@@ -119,6 +123,20 @@ def compile_rules(rules: Rules, inflect: Inflect, before: Matcher | None = None,
         index.hear({number for cell in cells.of(text) for number in cell} for text in news)
         index.complete()
     return Matcher(rules, cells, index, numbers)
+
+
+def _words_while_reading(rules: Rules, plan: Mapping[str, Iterable[_Planned]], trees: deque[Term]) -> Iterator[str]:
+    """The words to be inflected, each as soon as its line is read, so that they can be looked up meanwhile; `trees`
+    takes those of the new terms, in order."""
+    for name, lines in rules.words.items():
+        for line in (name, *lines):
+            yield from words_to_inflect(line)
+    reader = TermReader()
+    for terms in plan.values():
+        for term in terms:
+            if term.number is None:
+                trees.append(reader.read(term.rule.text))
+        yield from reader.new_words()
 
 
 @contextmanager

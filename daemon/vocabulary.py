@@ -28,7 +28,7 @@ from daemon.words import (
 )
 
 Inflect: TypeAlias = Callable[[Iterable[str]], Mapping[str, Forms]]
-"""The forms of folded words: see `lexicon.forms_of`."""
+"""The forms of folded words, which may begin to be looked up before the last word has come: see `lexicon.forms_of`."""
 Numbers: TypeAlias = tuple[int, ...]
 
 MOST_CELLS = 50_000
@@ -81,8 +81,7 @@ class Vocabulary:
 
     def learn(self, words: Iterable[str], inflect: Inflect) -> None:
         """Looks up the forms of these folded words, which `number` goes by."""
-        if new := set(words) - self._forms.keys():
-            self._forms.update(inflect(new))
+        self._forms.update(inflect(word for word in words if word not in self._forms))
 
     def number(self, word: Word) -> int:
         """The number of a word of a term. Words of the same forms have the same: *attack* and *attacks*."""
