@@ -89,14 +89,14 @@ class Vocabulary:
             return self._numbered(word, word)
         known = self._plain.get(word.text)
         if known is None:
-            key = self._forms.get(fold(word.text)) or Forms((fold(word.text),))
-            known = self._plain[word.text] = self._numbered(word, key)
+            folded = fold(word.text)
+            known = self._plain[word.text] = self._numbered(word, self._forms.get(folded) or Forms((folded,)))
         return known
 
     def _numbered(self, word: Word, key: Word | Forms) -> int:
-        known = self._numbers.get(key)
-        if known is None:
-            known = self._numbers[key] = len(self.words)
+        new = len(self.words)
+        known = self._numbers.setdefault(key, new)
+        if known == new:
             self.words.append(word)
             if is_unspaced(word.text):
                 self.narrow.add(known)
