@@ -115,7 +115,7 @@ class Index:
         for number, node in new:
             if numbers := _all_of(node, rarity):
                 # Of most terms, each word must be there.
-                first, *rest = sorted(dict.fromkeys(numbers), key=rarity.costs.__getitem__)
+                first, *rest = sorted(dict.fromkeys(numbers), key=rarity.__getitem__)
                 self._list(number, first, rest[:1] or (first,), changed)
                 self._rest[number] = tuple(rest)
             else:
@@ -182,7 +182,7 @@ def _seconds_of(key: Key, required: Sequence[Keys], rarity: _Rarity) -> Sequence
     for keys in required[1:]:
         # Of a pair, its rarer word: a term of one word and alternatives, some of them phrases, would otherwise be
         # looked at wherever the one word is, which was four of five terms looked at.
-        numbers = {key if isinstance(key, int) else min(key, key=rarity.costs.__getitem__) for key in keys}
+        numbers = {key if isinstance(key, int) else min(key, key=rarity.__getitem__) for key in keys}
         if len(numbers) <= MOST_SECONDS and numbers.isdisjoint(own):
             return sorted(numbers)
     return own[:1]
@@ -199,19 +199,23 @@ def _rest(required: Sequence[Keys]) -> tuple[int, ...]:
     )
 
 
-class _Rarity:
-    """How rare a word is: by how many texts of the news have it, and where that does not tell, by a guess.
+class _Rarity(dict[Key, float]):
+    """How often, about, a term is looked at in vain that is looked up by a key; found out when it is first asked for.
 
-    The guess goes by how many terms hold it: terms are made of what news is made of.
+    It goes by how many texts of the news have a word, and where that does not tell, by a guess. The guess goes by how
+    many terms hold the word: terms are made of what news is made of.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
         self._vocabulary = vocabulary
         self._counts: Counter[int] = Counter()
         self._texts: Counter[int] = Counter()
         self._heard = 0
-        self.costs = _Costs(self)
-        """How often, about, a term is looked at in vain that is looked up by this key."""
+
+    def __missing__(self, key: Key) -> float:
+        cost = self[key] = self._of_number(key) if isinstance(key, int) else min(map(self.__getitem__, key)) / 16
+        return cost
 
     def count(self, numbers: Iterable[int]) -> None:
         """Counts the words of terms."""
@@ -226,17 +230,16 @@ class _Rarity:
         """Counts what a text of the news meets."""
         self._heard += 1
         self._texts.update(numbers)
-        self.costs.clear()
+        self.clear()
 
     def is_common(self, number: int) -> bool:
         """Whether so many items have it that what is listed under it alone would be looked at all the time: as
         characters of scripts without spaces are, each of which is in many words."""
         if number in self._vocabulary.narrow:
             return True
-        return self.costs[number] >= (self._heard * _COMMON_SHARE if self._texts else _COMMON_GUESS)
+        return self[number] >= (self._heard * _COMMON_SHARE if self._texts else _COMMON_GUESS)
 
-    def cost(self, number: int) -> float:
-        """What `costs` says of a number, found out."""
+    def _of_number(self, number: int) -> float:
         word = self._vocabulary.words[number]
         if self._texts:
             return self._texts.get(number, 0) + self._guess(number, word) * _GUESS_IN_TEXTS
@@ -252,21 +255,10 @@ class _Rarity:
         return cost * 8 if word.prefix else cost
 
 
-class _Costs(dict[Key, float]):
-    def __init__(self, rarity: _Rarity) -> None:
-        super().__init__()
-        self._rarity = rarity
-
-    def __missing__(self, key: Key) -> float:
-        cost = self[key] = self._rarity.cost(key) if isinstance(key, int) else min(map(self.__getitem__, key)) / 16
-        return cost
-
-
 def _by_rarity(required: Iterable[Keys], rarity: _Rarity) -> list[Keys]:
-    costs = rarity.costs
     return sorted(
         dict.fromkeys(required),
-        key=lambda keys: costs[keys[0]] if len(keys) == 1 else sum(map(costs.__getitem__, keys)),
+        key=lambda keys: rarity[keys[0]] if len(keys) == 1 else sum(map(rarity.__getitem__, keys)),
     )
 
 
@@ -291,7 +283,7 @@ def _required(node: Node, rarity: _Rarity) -> list[Keys]:
         keys: list[Keys] = [(number,) for number in node.numbers]
         if all(map(rarity.is_common, node.numbers)):
             # Else a pair is not worth it: it is found by going through all words of an item.
-            keys.append((min(pairwise(node.numbers), key=rarity.costs.__getitem__),))
+            keys.append((min(pairwise(node.numbers), key=rarity.__getitem__),))
         return keys
     if isinstance(node, Close | All):
         return [keys for part in node.parts for keys in _required(part, rarity)]
@@ -304,7 +296,7 @@ def _required(node: Node, rarity: _Rarity) -> list[Keys]:
 def _rarest(node: Node, rarity: _Rarity) -> Keys:
     """The rarest of what a node requires; nothing where it requires nothing."""
     if numbers := _all_of(node, rarity):
-        return (min(numbers, key=rarity.costs.__getitem__),)
+        return (min(numbers, key=rarity.__getitem__),)
     return next(iter(_by_rarity(_required(node, rarity), rarity)), ())
 
 

@@ -26,7 +26,7 @@ from daemon.words import Forms, is_cyrillic
 
 MOST_REMEMBERED = 500_000
 TIMEOUT_SECONDS = 60
-"""50,000 words take 3 s. It stays below the two minutes after which systemd takes a silent watch for a hung one."""
+"""50,000 words take 1 s. It stays below the two minutes after which systemd takes a silent watch for a hung one."""
 _ENOUGH_FOR_TWO = 4_000
 """Words from which on two children are faster than one."""
 _AT_ONCE = 1_000

@@ -101,8 +101,8 @@ def compile_rules(rules: Rules, inflect: Inflect, before: Matcher | None = None,
     base = before if before is not None and _is_akin(before, rules) else None
     vocabulary = base.vocabulary if base else Vocabulary()
     index = base.index.copy() if base else Index(vocabulary)
-    kept, plan = _plan(base, rules)
     with _uncollected():
+        kept, plan = _plan(base, rules)
         trees: deque[Term] = deque()
         vocabulary.learn(_words_while_reading(rules, plan, trees), inflect)
         compiler = Compiler(vocabulary, rules.words, rules.within_words)
@@ -148,6 +148,9 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            # What was made counts as young, and the next object would have all of it gone through: so it is made old.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 
