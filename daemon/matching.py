@@ -25,6 +25,9 @@ from daemon.terms import FIELDS, And, In, Near, Not, Or, Term, Word, parse_term,
 from daemon.vocabulary import Cells, Inflect, Vocabulary
 from daemon.words import Spans, fold
 
+_MANY_OBJECTS = 10_000
+"""As 500 terms make."""
+
 
 @dataclass(frozen=True)
 class Match:
@@ -148,9 +151,10 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            # What was made counts as young, and the next object would have all of it gone through: so it is made old.
-            gc.freeze()
-            gc.unfreeze()
+            if gc.get_count()[0] > _MANY_OBJECTS:
+                # They count as young, and the next one would have all of them gone through: so they are made old.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 
