@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from daemon.readings import ACROSS, CONTENT, SUMMARY, TITLE, Axis
 from daemon.rules import TermRule
@@ -21,17 +21,17 @@ from daemon.searching import (
     Without,
 )
 from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
-from daemon.vocabulary import Vocabulary
+from daemon.vocabulary import Numbers, Vocabulary
 from daemon.words import fold
 
 _AXES = {"title": TITLE, "summary": SUMMARY, "content": CONTENT}
 _ACROSS = (ACROSS,)
+_LEAF = frozenset((Leaf,))
 _NO_LISTS = frozenset[str]()
 """One for all terms without: each new one would take 216 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledTerm:
+class CompiledTerm(NamedTuple):
     """A term of a claim, ready to be looked for. `lists` are the word lists that it names, folded."""
 
     claim: str
@@ -55,24 +55,29 @@ class Compiler:
         self._lists = {fold(name): (name, *entries) for name, entries in words.items()}
         self._nodes: dict[str, Local] = {}
         self._leaves: dict[int, Leaf] = {}
+        self._plain: dict[str, Leaf] = {}
+        """The same for words that are inflected, as they are written."""
+        self._known_widths: dict[Numbers, Numbers] = {}
         self._named: set[str] = set()
         self._reads_content = False
 
-    def compiled(self, claim: str, rule: TermRule, *, never: bool) -> CompiledTerm:
-        """A term as a user wrote it, ready to be looked for. Raises TermError where it can't be read."""
-        self._named, self._reads_content = set(), False
-        node = self._node(parse_term(rule.text), 2 * ((rule.within_words or self._within_words) - 1))
-        return CompiledTerm(
-            claim, rule, never, node, frozenset(self._named) if self._named else _NO_LISTS, self._reads_content
-        )
+    def compiled(self, claim: str, rule: TermRule, tree: Term, *, never: bool) -> CompiledTerm:
+        """A term as a user wrote it, and its tree, ready to be looked for. Raises TermError for a line of a word list
+        that can't be read."""
+        self._reads_content = False
+        node = self._node(tree, 2 * ((rule.within_words or self._within_words) - 1))
+        lists = _NO_LISTS
+        if self._named:
+            lists, self._named = frozenset(self._named), set()
+        return CompiledTerm(claim, rule, never, node, lists, self._reads_content)
 
     def _node(self, term: Term, reach: int) -> Node:
         match term:
             case And(parts):
-                return All(tuple(self._node(part, reach) for part in parts))
+                return All(tuple([self._node(part, reach) for part in parts]))
             case Or(parts):
-                nodes = tuple(self._node(part, reach) for part in parts)
-                local = tuple(node for node in nodes if isinstance(node, Local))
+                nodes = tuple([self._node(part, reach) for part in parts])
+                local = tuple([node for node in nodes if isinstance(node, Local)])
                 return Any(local) if len(local) == len(nodes) else Some(nodes)
             case Not(part):
                 return Without(self._node(part, reach))
@@ -84,23 +89,37 @@ class Compiler:
 
     def _local(self, term: Term, reach: int) -> Local:
         if isinstance(term, Word):
-            is_name = self._lists and not (term.exact or term.prefix) and fold(term.text) in self._lists
-            return self._list(fold(term.text)) if is_name else self._leaf(self._vocabulary.number(term))
-        match term:
-            case Phrase(words):
-                numbers = tuple(map(self._vocabulary.number, words))
-                return Row(numbers, tuple(map(self._vocabulary.width, numbers)))
-            case Near(parts, within_words):
-                if within_words is None:
-                    # Where one has no place, the others are not looked for: the cheap ones first.
-                    return Close(tuple(sorted((self._local(part, reach) for part in parts), key=_breadth)), reach)
-                # A phrase with room in it: as in any phrase, its words stand for themselves.
-                leaves = (self._leaf(self._vocabulary.number(part)) for part in parts if isinstance(part, Word))
-                return Close(tuple(leaves), 2 * (within_words - 1))
-            case Or(parts):
-                return Any(tuple(self._local(part, reach) for part in parts))
-            case _:
-                raise AssertionError(f"{type(term).__name__} has no place in a text; the parser refuses it here")
+            return self._word(term)
+        if isinstance(term, Phrase):
+            numbers = tuple(map(self._vocabulary.number, term.words))
+            return Row(numbers, self._widths(numbers))
+        if isinstance(term, Near):
+            if term.within_words is None:
+                # Where one has no place, the others are not looked for: the cheap ones first.
+                parts = [self._local(part, reach) for part in term.parts]
+                if not _LEAF.issuperset(map(type, parts)):
+                    parts.sort(key=_breadth)
+                return Close(tuple(parts), reach)
+            # A phrase with room in it: as in any phrase, its words stand for themselves.
+            numbers = tuple([self._vocabulary.number(part) for part in term.parts if isinstance(part, Word)])
+            return Close(tuple(map(self._leaf, numbers)), 2 * (term.within_words - 1))
+        if isinstance(term, Or):
+            return Any(tuple([self._local(part, reach) for part in term.parts]))
+        raise AssertionError(f"{type(term).__name__} has no place in a text; the parser refuses it here")
+
+    def _widths(self, numbers: Numbers) -> Numbers:
+        widths = tuple(map(self._vocabulary.width, numbers))
+        return self._known_widths.setdefault(widths, widths)
+
+    def _word(self, word: Word) -> Local:
+        if word.exact or word.prefix:
+            return self._leaf(self._vocabulary.number(word))
+        leaf = self._plain.get(word.text)
+        if leaf is None:
+            if self._lists and (folded := fold(word.text)) in self._lists:
+                return self._list(folded)
+            leaf = self._plain[word.text] = self._leaf(self._vocabulary.number(word))
+        return leaf
 
     def _leaf(self, number: int) -> Leaf:
         # One object for one word: at 100,000 terms, those that share words are most of the memory.

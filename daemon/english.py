@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from daemon.errors import ClaimwatchError
 from daemon.words import fold
 
+_BETWEEN_FORMS = re.compile("[/,\n]")
 # As lemminflect has them: in the tables, their nouns ("cans") stand where their pasts should.
 _IRREGULAR = {
     "be": "am,are,is,was,were,been,being",
@@ -45,7 +46,8 @@ class English:
         """All forms of the folded `word`, folded; of a word that is in no table, its regular plural is one."""
         if not word.isascii() or not word.isalpha():
             return frozenset({word})
-        lemmas = set(_listed(self._lemmas.get(word, "")))
+        row = self._lemmas.get(word)
+        lemmas = set(_listed(row)) if row else None
         if not lemmas:
             return frozenset({word, *_plurals(word)})
         if word in lemmas:
@@ -56,11 +58,11 @@ class English:
 
 def _plurals(word: str) -> Iterator[str]:
     # The only form worth guessing of a name or a new word. A name in -y keeps it ("the Zelenskys").
-    if re.search(r"([szx]|ch|sh)$", word):
+    if word.endswith(("s", "z", "x", "ch", "sh")):
         yield f"{word}es"
         return
     yield f"{word}s"
-    if re.search(r"[^aeiou]y$", word):
+    if word[-1] == "y" and word[-2:-1] not in {"", "a", "e", "i", "o", "u"}:
         yield f"{word[:-1]}ies"
 
 
@@ -87,4 +89,4 @@ def _read(*paths: str) -> dict[str, str]:
 
 def _listed(row: str) -> list[str]:
     # Two words ("under goes") and what is hyphened are never one word of a text.
-    return [form for form in re.split(r"[/,\n]", row) if form.isalpha()]
+    return [form for form in _BETWEEN_FORMS.split(row) if form.isalpha()]

@@ -9,8 +9,9 @@ vain, and never what is found.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, pairwise
 from typing import TypeAlias
 
 from daemon.commonwords import COMMON
@@ -76,7 +77,6 @@ class Index:
         self._unlisted.append(len(self.terms))
         self.terms.append(term)
         self._rest.append(())
-        self._rarity.count(term.node)
         return self._unlisted[-1]
 
     def hear(self, news: Iterable[Iterable[int]]) -> None:
@@ -112,10 +112,19 @@ class Index:
     def complete(self) -> None:
         """Lists the terms that were put in, each by the rarest that it requires."""
         changed: dict[Key, _Waiting] = {}
-        for number in self._unlisted:
-            if (term := self.terms[number]) is not None:
-                required = _by_rarity(_required(term.node, self._rarity), self._rarity)
-                self._list(number, required, changed)
+        rarity = self._rarity
+        new = [(number, term.node) for number in self._unlisted if (term := self.terms[number]) is not None]
+        rarity.count(chain.from_iterable(_numbers_in(node) for _, node in new))
+        for number, node in new:
+            if numbers := _all_of(node, rarity):
+                # Of most terms, each word must be there.
+                first, *rest = sorted(dict.fromkeys(numbers), key=rarity.__getitem__)
+                self._list(number, first, rest[:1] or (first,), changed)
+                self._rest[number] = tuple(rest)
+            else:
+                required = _by_rarity(_required(node, rarity), rarity)
+                for key in required[0]:
+                    self._list(number, key, _seconds_of(key, required, rarity), changed)
                 self._rest[number] = _rest(required)
         self._unlisted = []
         self._waiting |= changed
@@ -131,23 +140,22 @@ class Index:
         self._heads = set(self._behind)
         self.reads_content = any(term.reads_content for term in self.terms if term)
 
-    def _list(self, term: int, required: Sequence[Keys], changed: dict[Key, _Waiting]) -> None:
-        for key in required[0]:
-            waiting = changed.get(key)
-            if waiting is None:
-                # Another index may share what is there.
-                waiting = changed[key] = {
-                    other: terms if isinstance(terms, int) else list(terms)
-                    for other, terms in self._waiting.get(key, {}).items()
-                }
-            for other in _seconds_of(key, required, self._rarity):
-                there = waiting.get(other)
-                if there is None:
-                    waiting[other] = term
-                elif isinstance(there, int):
-                    waiting[other] = [there, term]
-                else:
-                    there.append(term)
+    def _list(self, term: int, key: Key, seconds: Iterable[int], changed: dict[Key, _Waiting]) -> None:
+        waiting = changed.get(key)
+        if waiting is None:
+            # Another index may share what is there.
+            waiting = changed[key] = {
+                other: terms if isinstance(terms, int) else list(terms)
+                for other, terms in self._waiting.get(key, {}).items()
+            }
+        for other in seconds:
+            there = waiting.get(other)
+            if there is None:
+                waiting[other] = term
+            elif isinstance(there, int):
+                waiting[other] = [there, term]
+            else:
+                there.append(term)
 
     def candidates(self, reading: Reading) -> set[int]:
         """The numbers of the terms that may match."""
@@ -195,7 +203,7 @@ def _seconds_of(key: Key, required: Sequence[Keys], rarity: _Rarity) -> Sequence
     for keys in required[1:]:
         # Of a pair, its rarer word: a term of one word and alternatives, some of them phrases, would otherwise be
         # looked at wherever the one word is, which was four of five terms looked at.
-        numbers = {min(_numbers_of(key), key=rarity.cost) for key in keys}
+        numbers = {key if isinstance(key, int) else min(key, key=rarity.__getitem__) for key in keys}
         if len(numbers) <= MOST_SECONDS and numbers.isdisjoint(own):
             return sorted(numbers)
     return own[:1]
@@ -212,23 +220,27 @@ def _rest(required: Sequence[Keys]) -> tuple[int, ...]:
     )
 
 
-class _Rarity:
-    """How rare a word is: by how many texts of the news have it, and where that does not tell, by a guess.
+class _Rarity(dict[Key, float]):
+    """How often, about, a term is looked at in vain that is looked up by a key; found out when it is first asked for.
 
-    The guess goes by how many terms hold it: terms are made of what news is made of.
+    It goes by how many texts of the news have a word, and where that does not tell, by a guess. The guess goes by how
+    many terms hold the word: terms are made of what news is made of.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
         self._vocabulary = vocabulary
-        self._counts: dict[int, int] = {}
-        self._texts: dict[int, int] = {}
+        self._counts: Counter[int] = Counter()
+        self._texts: Counter[int] = Counter()
         self._heard = 0
-        self._costs: dict[int, float] = {}
 
-    def count(self, node: Node) -> None:
-        """Counts a term's words."""
-        for number in _numbers_in(node):
-            self._counts[number] = self._counts.get(number, 0) + 1
+    def __missing__(self, key: Key) -> float:
+        cost = self[key] = self._of_number(key) if isinstance(key, int) else min(map(self.__getitem__, key)) / 16
+        return cost
+
+    def count(self, numbers: Iterable[int]) -> None:
+        """Counts the words of terms."""
+        self._counts.update(numbers)
 
     @property
     def has_heard(self) -> bool:
@@ -238,26 +250,15 @@ class _Rarity:
     def heard(self, numbers: Iterable[int]) -> None:
         """Counts what a text of the news meets."""
         self._heard += 1
-        for number in numbers:
-            self._texts[number] = self._texts.get(number, 0) + 1
-        self._costs.clear()
+        self._texts.update(numbers)
+        self.clear()
 
     def is_common(self, number: int) -> bool:
         """Whether so many items have it that what is listed under it alone would be looked at all the time: as
         characters of scripts without spaces are, each of which is in many words."""
         if number in self._vocabulary.narrow:
             return True
-        return self.cost(number) >= (self._heard * _COMMON_SHARE if self._texts else _COMMON_GUESS)
-
-    def cost(self, key: Key) -> float:
-        """How often, about, a term is looked at in vain that is looked up by this key."""
-        if not isinstance(key, int):
-            first, second = key
-            return min(self.cost(first), self.cost(second)) / 16
-        cost = self._costs.get(key)
-        if cost is None:
-            cost = self._costs[key] = self._of_number(key)
-        return cost
+        return self[number] >= (self._heard * _COMMON_SHARE if self._texts else _COMMON_GUESS)
 
     def _of_number(self, number: int) -> float:
         word = self._vocabulary.words[number]
@@ -282,40 +283,59 @@ class _Rarity:
 
 
 def _by_rarity(required: Iterable[Keys], rarity: _Rarity) -> list[Keys]:
-    cost = rarity.cost
-    return sorted(dict.fromkeys(required), key=lambda keys: cost(keys[0]) if len(keys) == 1 else sum(map(cost, keys)))
+    return sorted(
+        dict.fromkeys(required),
+        key=lambda keys: rarity[keys[0]] if len(keys) == 1 else sum(map(rarity.__getitem__, keys)),
+    )
+
+
+def _all_of(node: Node, rarity: _Rarity) -> Sequence[int]:
+    """The numbers that an item must have, each of them, where there is nothing else to go by; else none."""
+    # Not `match`, which takes twice as long: this and what is below is a quarter of compiling.
+    if isinstance(node, All):
+        return _all_of(node.parts[0], rarity) if len(node.parts) == 2 and isinstance(node.parts[1], Without) else ()
+    if isinstance(node, Close):
+        numbers = [part.number for part in node.parts if isinstance(part, Leaf)]
+        return numbers if len(numbers) == len(node.parts) else ()
+    if isinstance(node, Row):
+        return () if all(map(rarity.is_common, node.numbers)) else node.numbers
+    return (node.number,) if isinstance(node, Leaf) else ()
 
 
 def _required(node: Node, rarity: _Rarity) -> list[Keys]:
     # All that an item must have one of each of, to be worth a look.
-    match node:
-        case Leaf(number):
-            return [(number,)]
-        case Row(numbers):
-            keys: list[Keys] = [(number,) for number in numbers]
-            if all(map(rarity.is_common, numbers)):
-                # Else a pair is not worth it: it is found by going through all words of an item.
-                keys.append((min(pairwise(numbers), key=rarity.cost),))
-            return keys
-        case Close(parts) | All(parts):
-            return [keys for part in parts for keys in _required(part, rarity)]
-        case Any(parts) | Some(parts):
-            best = [_by_rarity(_required(part, rarity), rarity) for part in parts]
-            return [tuple(dict.fromkeys(key for keys in best for key in keys[0]))] if all(best) else []
-        case Within(part=part):
-            return _required(part, rarity)
-        case _:
-            return []
+    if isinstance(node, Leaf):
+        return [(node.number,)]
+    if isinstance(node, Row):
+        keys: list[Keys] = [(number,) for number in node.numbers]
+        if all(map(rarity.is_common, node.numbers)):
+            # Else a pair is not worth it: it is found by going through all words of an item.
+            keys.append((min(pairwise(node.numbers), key=rarity.__getitem__),))
+        return keys
+    if isinstance(node, Close | All):
+        return [keys for part in node.parts for keys in _required(part, rarity)]
+    if isinstance(node, Any | Some):
+        best = [_rarest(part, rarity) for part in node.parts]
+        return [tuple(dict.fromkeys(chain.from_iterable(best)))] if all(best) else []
+    return _required(node.part, rarity) if isinstance(node, Within) else []
 
 
-def _numbers_in(node: Node) -> Iterator[int]:
-    match node:
-        case Leaf(number):
-            yield number
-        case Row(numbers):
-            yield from numbers
-        case Close(parts) | All(parts) | Any(parts) | Some(parts):
-            for part in parts:
-                yield from _numbers_in(part)
-        case Within(part=part) | Without(part):
-            yield from _numbers_in(part)
+def _rarest(node: Node, rarity: _Rarity) -> Keys:
+    """The rarest of what a node requires; nothing where it requires nothing."""
+    if numbers := _all_of(node, rarity):
+        return (min(numbers, key=rarity.__getitem__),)
+    return next(iter(_by_rarity(_required(node, rarity), rarity)), ())
+
+
+def _numbers_in(node: Node) -> Sequence[int]:
+    if isinstance(node, Leaf):
+        return (node.number,)
+    if isinstance(node, Row):
+        return node.numbers
+    if isinstance(node, Within | Without):
+        return _numbers_in(node.part)
+    found: list[int] = []
+    if isinstance(node, Close | All | Any | Some):
+        for part in node.parts:
+            found += _numbers_in(part)
+    return found

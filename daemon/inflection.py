@@ -30,28 +30,16 @@ def inflect(words: Iterable[str]) -> dict[str, Forms]:
 
 
 def inflected(words: Iterable[str]) -> Iterator[tuple[str, Forms]]:
-    """The same word by word, in an order of its own: whoever does not keep them needs little room."""
-    slavic: list[str] = []
-    rest: list[str] = []
-    for word in dict.fromkeys(words):
-        (slavic if is_cyrillic(word) else rest).append(word)
-    yield from _in_cyrillic(slavic)
-    yield from _elsewhere(rest)
-
-
-def _in_cyrillic(words: list[str]) -> Iterator[tuple[str, Forms]]:
-    dictionaries = Slavic() if words else None
+    """The same word by word, as they come: whoever does not keep them needs little room."""
+    slavic: Slavic | None = None
+    english: English | None = None
     for word in words:
-        assert dictionaries
-        yield word, dictionaries.forms(word)
-
-
-def _elsewhere(words: list[str]) -> Iterator[tuple[str, Forms]]:
-    scripts = {word: script_of(word) for word in words}
-    dictionary = English() if "latin" in scripts.values() else None
-    for word, script in scripts.items():
-        if dictionary and script == "latin" and word.isascii():
-            by_stem = len(word) >= _LEAST_LATIN_LETTERS and not dictionary.knows(word)
-            yield word, Forms.of(dictionary.forms(word), by_stem=by_stem)
+        if word.isascii() and word.isalpha():
+            english = english or English()
+            by_stem = len(word) >= _LEAST_LATIN_LETTERS and not english.knows(word)
+            yield word, Forms.of(english.forms(word), by_stem=by_stem)
+        elif is_cyrillic(word):
+            slavic = slavic or Slavic()
+            yield word, slavic.forms(word)
         else:
-            yield word, Forms((word,), by_stem=script is not None)
+            yield word, Forms((word,), by_stem=script_of(word) is not None)

@@ -2,16 +2,20 @@
 
 The child holds the dictionaries of three languages for the seconds that it needs (`daemon.lexicon_child`), so that
 the process that watches never holds them. A reload asks for new words only, and starts nothing where there are none.
+Where there are many, children look them up while more are gathered.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
+from types import TracebackType
 
 from pydantic import TypeAdapter
 
@@ -22,9 +26,11 @@ from daemon.words import Forms, is_cyrillic
 
 MOST_REMEMBERED = 500_000
 TIMEOUT_SECONDS = 60
-"""50,000 words take 3 s. It stays below the two minutes after which systemd takes a silent watch for a hung one."""
+"""50,000 words take 1 s. It stays below the two minutes after which systemd takes a silent watch for a hung one."""
 _ENOUGH_FOR_TWO = 4_000
 """Words from which on two children are faster than one."""
+_AT_ONCE = 1_000
+"""Words that are sent together from then on."""
 _ANSWER = TypeAdapter(Answer)
 _AGAIN = "Look whether this machine has memory and processes left, and reinstall claimwatch if it has."
 
@@ -46,52 +52,110 @@ class Lexicon:
         self._turn = threading.Lock()
 
     def forms_of(self, words: Iterable[str]) -> Mapping[str, Forms]:
-        """The forms of each of `words`, which are single and folded.
+        """The forms of each of `words`, which are single and folded. Many are looked up while more of them come.
 
         Raises ClaimwatchError where the dictionaries can't be asked.
         """
-        asked = set(words)
+        asked: dict[str, None] = {}
         with self._turn:
-            if new := sorted(asked - self._remembered.keys()):
-                self._remembered.update(self._look_up(new))
+            self._remembered.update(self._look_up(self._new(words, asked)))
             found = {word: self._remembered[word] for word in asked}
             # A dict keeps the order in which things came, so its first are the oldest.
             for word in list(islice(self._remembered, max(0, len(self._remembered) - self._most_remembered))):
                 del self._remembered[word]
             return found
 
-    def _look_up(self, words: Sequence[str]) -> Mapping[str, Forms]:
-        if len(words) < _ENOUGH_FOR_TWO:
-            return _forms(words, self._answer(words))
-        # By script, so that no dictionary is read twice.
-        slavic = list(filter(is_cyrillic, words))
-        shares = [share for share in (slavic, [word for word in words if not is_cyrillic(word)]) if share]
+    def _new(self, words: Iterable[str], asked: dict[str, None]) -> Iterator[str]:
+        for word in words:
+            if word not in asked:
+                asked[word] = None
+                if word not in self._remembered:
+                    yield word
+
+    def _look_up(self, words: Iterator[str]) -> Mapping[str, Forms]:
+        batch = list(islice(words, _ENOUGH_FOR_TWO))
+        are_many = len(batch) == _ENOUGH_FOR_TWO
         found: dict[str, Forms] = {}
-        with ThreadPoolExecutor(len(shares)) as threads:
-            # One answer after the other is read: what that needs for a moment is as much as what is kept.
-            for share, answer in zip(shares, threads.map(self._answer, shares), strict=True):
-                found.update(_forms(share, answer))
+        with ExitStack() as running:
+            # By script, so that no dictionary is read twice.
+            children: dict[bool, _Child] = {}
+            while batch:
+                shares: dict[bool, list[str]] = {False: [], True: []}
+                for word in sorted(batch):
+                    shares[are_many and is_cyrillic(word)].append(word)
+                for is_slavic, share in shares.items():
+                    if share:
+                        if is_slavic not in children:
+                            children[is_slavic] = running.enter_context(_Child(self._command))
+                        children[is_slavic].ask(share)
+                batch = list(islice(words, _AT_ONCE))
+            ends_at = time.monotonic() + self._timeout_seconds
+            # One answer after the other is read, that of the slower child at last: what that needs for a moment is as
+            # much as what is kept.
+            for _, child in sorted(children.items()):
+                found |= _forms(child.words, self._answer(child, ends_at - time.monotonic()))
         return found
 
-    def _answer(self, words: Sequence[str]) -> bytes:
+    def _answer(self, child: _Child, timeout_seconds: float) -> bytes:
         try:
-            child = subprocess.run(  # noqa: S603 - our own module, by our own interpreter
-                self._command,
-                input=json.dumps(words).encode(),
-                capture_output=True,
-                timeout=self._timeout_seconds,
-                # Ctrl-C in a terminal goes to its whole process group.
-                start_new_session=True,
-                env=environment(),
-                check=True,
-            )
-        except OSError as error:
-            raise _failure(f"they can't be started: {error.strerror}") from error
+            return child.answer(max(0, timeout_seconds))
         except subprocess.TimeoutExpired as error:
             raise _failure(f"nothing in {self._timeout_seconds:g} s") from error
         except subprocess.CalledProcessError as error:
             raise _failure(_last_words(error)) from error
-        return child.stdout
+
+
+class _Child:
+    """A child that looks words up while more of them come. Used as a context, it ends with that."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.words: list[str] = []
+        """All that it was asked, in this order."""
+        self._unsent = b""
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # Ctrl-C in a terminal goes to its whole process group.
+                start_new_session=True,
+                env=environment(),
+            )
+        except OSError as error:
+            raise _failure(f"they can't be started: {error.strerror}") from error
+        assert self._process.stdin
+        self._asking = self._process.stdin.fileno()
+        # Whoever asks has more to do than to wait until a busy child reads on.
+        os.set_blocking(self._asking, False)
+
+    def ask(self, words: Sequence[str]) -> None:
+        """Asks for these words, too; returns at once."""
+        self.words += words
+        self._unsent += json.dumps(words, ensure_ascii=False).encode() + b"\n"
+        try:
+            self._unsent = self._unsent[os.write(self._asking, self._unsent) :]
+        except BlockingIOError:
+            pass  # its pipe is full: the next words or the wait for the answer bring it these
+        except BrokenPipeError:
+            self._unsent = b""  # it has ended, and its answer tells how
+
+    def answer(self, timeout_seconds: float) -> bytes:
+        """What it says in the end; nothing can be asked any more."""
+        said, complained = self._process.communicate(self._unsent, timeout_seconds)
+        if self._process.returncode:
+            raise subprocess.CalledProcessError(self._process.returncode, self._process.args, said, complained)
+        return said
+
+    def __enter__(self) -> _Child:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        with self._process:
+            pass  # its pipes are closed, and it is waited for
 
 
 _LEXICON = Lexicon()
@@ -113,8 +177,11 @@ def _forms(words: Sequence[str], answered: bytes) -> Mapping[str, Forms]:
         shared: dict[tuple[int, bool, bool], Forms] = {}
         found = {}
         for place, (word, at) in enumerate(zip(words, answer.list_of, strict=True)):
-            stemmed, guessed = place in by_stem, place in guesses
-            found[word] = shared.setdefault((at, stemmed, guessed), Forms(lists[at], stemmed, guessed))
+            key = at, place in by_stem, place in guesses
+            forms = shared.get(key)
+            if forms is None:
+                forms = shared[key] = Forms(lists[at], *key[1:])
+            found[word] = forms
         return found
     except (ValueError, LookupError) as error:
         raise ClaimwatchError("the dictionaries' answer is none", hint="Please report it.") from error

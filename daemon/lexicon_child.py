@@ -1,6 +1,7 @@
 """The process that looks words up in the dictionaries of `daemon.inflection`, and ends: their memory ends with it.
 
-`daemon.lexicon` starts it. On stdin comes a JSON array of folded words, on stdout goes an `Answer` as JSON.
+`daemon.lexicon` starts it. On stdin come JSON arrays of folded words, a line each; they are looked up as they come.
+After the last, an `Answer` goes to stdout as JSON.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found for the words that were asked: for the one at each place, `lists[list_of[place]]`.
+    """What was found for the words, in the order in which they were asked: for each, `lists[list_of[place]]`.
 
     A list is its forms, a line each: folding makes words with a space in them, and none with an end of line.
     `by_stem` are the places of words that are also matched by stem, `guessed` of those that no dictionary lists.
@@ -38,22 +40,21 @@ def main() -> None:
     # What a library prints must not get into the answer.
     os.dup2(2, 1)
     # dumps, not dump: only the former is written in C.
-    answers.write(json.dumps(vars(answer(json.load(sys.stdin))), ensure_ascii=False))
+    asked = chain.from_iterable(map(json.loads, sys.stdin.buffer))
+    answers.write(json.dumps(vars(answer(asked)), ensure_ascii=False))
     answers.close()
 
 
-def answer(words: Sequence[str]) -> Answer:
-    """The forms of `words`, which are all different, each list of forms once."""
+def answer(words: Iterable[str]) -> Answer:
+    """The forms of `words`, each list of forms once."""
     # Here, because the parent takes `Answer` from this module: it has no use for what reads dictionaries.
     from daemon.inflection import inflected
 
-    places = {word: place for place, word in enumerate(words)}
-    answer = Answer([], [0] * len(words), [], [])
+    answer = Answer([], [], [], [])
     lists: dict[str, int] = {}
-    for word, found in inflected(words):
+    for place, (_, found) in enumerate(inflected(words)):
         # As one text at once: the sets of 10,000 Slavic words would take as much room as the dictionaries do.
-        listed, place = "\n".join(found.listed), places[word]
-        answer.list_of[place] = lists.setdefault(listed, len(lists))
+        answer.list_of.append(lists.setdefault("\n".join(found.listed), len(lists)))
         if found.by_stem:
             answer.by_stem.append(place)
         if found.guessed:

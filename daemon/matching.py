@@ -7,6 +7,7 @@ cut into words once; a term is looked at only where two of those words are in it
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from daemon.compiling import CompiledTerm, Compiler
 from daemon.events import Evidence
+from daemon.glancing import TermReader
 from daemon.indexing import Index
 from daemon.readings import ACROSS, CONTENT, SUMMARY, TITLE, Axis, Reading
 from daemon.rules import ClaimRule, Rules, TermRule
@@ -22,6 +24,9 @@ from daemon.searching import Found
 from daemon.terms import FIELDS, And, In, Near, Not, Or, Term, Word, parse_term, words_to_inflect
 from daemon.vocabulary import Cells, Inflect, Vocabulary
 from daemon.words import Spans, fold
+
+_MANY_OBJECTS = 10_000
+"""As 500 terms make."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +104,17 @@ def compile_rules(rules: Rules, inflect: Inflect, before: Matcher | None = None,
     base = before if before is not None and _is_akin(before, rules) else None
     vocabulary = base.vocabulary if base else Vocabulary()
     index = base.index.copy() if base else Index(vocabulary)
-    kept, plan = _plan(base, rules)
-    lines = [line for name, lines in rules.words.items() for line in (name, *lines)]
-    lines += [term.rule.text for terms in plan.values() for term in terms if term.number is None]
     with _uncollected():
-        vocabulary.learn({word for line in lines for word in words_to_inflect(line)}, inflect)
+        kept, plan = _plan(base, rules)
+        trees: deque[Term] = deque()
+        vocabulary.learn(_words_while_reading(rules, plan, trees), inflect)
         compiler = Compiler(vocabulary, rules.words, rules.within_words)
         planned = {
             claim: [
-                index.put(compiler.compiled(claim, term.rule, never=term.never)) if term.number is None else term.number
+                # A tree is dropped when it has been compiled: those of 100,000 terms take 26 MB.
+                index.put(compiler.compiled(claim, term.rule, trees.popleft(), never=term.never))
+                if term.number is None
+                else term.number
                 for term in terms
             ]
             for claim, terms in plan.items()
@@ -121,6 +128,20 @@ def compile_rules(rules: Rules, inflect: Inflect, before: Matcher | None = None,
     return Matcher(rules, cells, index, numbers)
 
 
+def _words_while_reading(rules: Rules, plan: Mapping[str, Iterable[_Planned]], trees: deque[Term]) -> Iterator[str]:
+    """The words to be inflected, each as soon as its line is read, so that they can be looked up meanwhile; `trees`
+    takes those of the new terms, in order."""
+    for name, lines in rules.words.items():
+        for line in (name, *lines):
+            yield from words_to_inflect(line)
+    reader = TermReader()
+    for terms in plan.values():
+        for term in terms:
+            if term.number is None:
+                trees.append(reader.read(term.rule.text))
+        yield from reader.new_words()
+
+
 @contextmanager
 def _uncollected() -> Iterator[None]:
     # Nothing that is made here is garbage: looking for some, over and over, takes a seventh of the time.
@@ -130,6 +151,10 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            if gc.get_count()[0] > _MANY_OBJECTS:
+                # They count as young, and the next one would have all of them gone through: so they are made old.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

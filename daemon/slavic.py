@@ -6,8 +6,10 @@ ending predicts in each language that its letters allow.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 from daemon.words import Forms, fold
@@ -21,6 +23,8 @@ _PARTICIPLES = frozenset({"PRTF", "PRTS"})
 # ten times less likely than the best.
 _MOST_PREDICTED = 2
 _LEAST_SHARE = 0.1
+# Letters that are folded each by itself, whatever stands beside them.
+_PLAIN = re.compile("[а-яёіїєґ']*")
 _MOST_MADE = 1_000
 """Words whose forms are kept: those that share them are neighbours in the alphabet, and are asked one after another."""
 
@@ -70,13 +74,33 @@ class Slavic:
             yield self._ukrainian
 
 
-class _Endings(NamedTuple):
-    """What a form's word has before and after its stem: in the form, in the dictionary form, in all forms."""
+class _Tag(NamedTuple):
+    """What a form's tag says here. Asking a tag of pymorphy3 for one thing takes two microseconds."""
 
-    own: tuple[str, str]
+    participle: tuple[str, str] | None
+    """Which participle of its verb it belongs to, if any: *удержанный*, like *building*, brings its own forms."""
+    is_of_name: bool
+    is_noun: bool
+    is_fixed: bool
+    is_plural: bool
+
+
+class _Endings(NamedTuple):
+    """What the forms of a word have before and after its stem: the dictionary form, and all of them. Where they are
+    `plain`, folding a form is folding its stem."""
+
     lemma: tuple[str, str]
     all: frozenset[tuple[str, str]]
-    is_name: bool
+    plain: bool
+
+
+class _Paradigm(NamedTuple):
+    """How some words are inflected: each form's beginning, ending and tag. Of a paradigm with participles, the endings
+    of each of them are a word's of their own."""
+
+    rows: list[tuple[str, str, _Tag]]
+    endings: dict[tuple[str, str] | None, _Endings]
+    has_plural: bool
 
 
 class _Dictionary:
@@ -86,15 +110,16 @@ class _Dictionary:
         # With its path: else every installed package is asked whether it brings dictionaries.
         self._analyzer = MorphAnalyzer(path=path, lang=language)
         self._words = self._analyzer.dictionary.words
-        self._rows: dict[int, list[tuple[str, str, tuple[str, str] | None, bool]]] = {}
-        self._endings: dict[tuple[int, int], _Endings] = {}
-        self._made: dict[tuple[str, tuple[str, str], frozenset[tuple[str, str]]], tuple[str, frozenset[str]]] = {}
+        self._tags: dict[Any, _Tag] = {}
+        self._paradigms: dict[int, _Paradigm] = {}
+        self._endings: dict[_Endings, _Endings] = {}
+        self._made: dict[tuple[str, int], tuple[str, frozenset[str]]] = {}
 
     def known(self, word: str) -> list[_Reading]:
         """The readings of a word that the dictionary lists, also where it has ё for its е or ґ for its г."""
         # Not analyzer.parse, which makes a named tuple of every case; this is twice as fast.
         return [
-            self._reading(word, spelt, self._endings_of(*place))
+            self._reading(word, spelt, *place)
             for spelt, places in self._words.similar_items(word, self._analyzer.char_substitutes)
             for place in places
         ]
@@ -120,41 +145,62 @@ class _Dictionary:
             for key in likely[:_MOST_PREDICTED]
         ]
 
-    def _reading(self, word: str, spelt: str, endings: _Endings) -> _Reading:
-        before, after = endings.own
+    def _reading(self, word: str, spelt: str, paradigm: int, place: int) -> _Reading:
+        rows, endings_of, has_plural = self._paradigms.get(paradigm) or self._paradigm(paradigm)
+        before, after, tag = rows[place]
+        endings = endings_of.get(tag.participle) or self._endings_of(rows, endings_of, tag.participle)
         stem = spelt[len(before) : len(spelt) - len(after)]
-        key = (stem, endings.lemma, endings.all)
-        made = self._made.get(key)
+        made = self._made.get((stem, id(endings)))
         if made is None:
             if len(self._made) >= _MOST_MADE:
                 self._made.clear()
-            lemma = fold(endings.lemma[0] + stem + endings.lemma[1])
-            made = (lemma, frozenset(fold(before + stem + after) for before, after in endings.all))
-            self._made[key] = made
-        return _Reading(made[1], made[0] == word, endings.is_name)
+            made = self._made[stem, id(endings)] = _made(stem, endings)
+        # A name is a person's, or one like "Донбас": a noun that has no plural.
+        is_name = tag.is_of_name or (tag.is_noun and not has_plural and not tag.is_fixed)
+        return _Reading(made[1], made[0] == word, is_name)
 
-    def _endings_of(self, paradigm: int, place: int) -> _Endings:
-        endings = self._endings.get((paradigm, place))
-        if endings is None:
-            rows = self._rows.get(paradigm)
-            if rows is None:
-                built = self._analyzer.dictionary.build_paradigm_info(paradigm)
-                has_plural = any(tag.number == "plur" for _, tag, _ in built)
-                rows = [(before, after, _participle(tag), _is_name(tag, has_plural)) for before, tag, after in built]
-                self._rows[paradigm] = rows
-            before, after, participle, is_name = rows[place]
-            pairs = [row[:2] for row in rows if participle is None or row[2] == participle]
-            endings = _Endings((before, after), pairs[0], frozenset(pairs), is_name)
-            self._endings[paradigm, place] = endings
+    def _paradigm(self, number: int) -> _Paradigm:
+        built = self._analyzer.dictionary.build_paradigm_info(number)
+        rows = [(before, after, self._tags.get(tag) or self._tag(tag)) for before, tag, after in built]
+        paradigm = _Paradigm(rows, {}, any(tag.is_plural for _, _, tag in rows))
+        self._paradigms[number] = paradigm
+        return paradigm
+
+    def _tag(self, tag: Any) -> _Tag:
+        grammemes, part = tag.grammemes, tag.POS
+        known = self._tags[tag] = _Tag(
+            participle=(tag.voice, tag.tense) if part in _PARTICIPLES else None,
+            is_of_name=not _NAMES.isdisjoint(grammemes),
+            is_noun=part == "NOUN",
+            is_fixed="Fixd" in grammemes,
+            is_plural=tag.number == "plur",
+        )
+        return known
+
+    def _endings_of(
+        self,
+        rows: list[tuple[str, str, _Tag]],
+        known: dict[tuple[str, str] | None, _Endings],
+        participle: tuple[str, str] | None,
+    ) -> _Endings:
+        pairs = [(before, after) for before, after, tag in rows if participle is None or tag.participle == participle]
+        plain = all(map(_is_plain, chain.from_iterable(pairs)))
+        if plain:
+            pairs = [(fold(before), fold(after)) for before, after in pairs]
+        endings = _Endings(pairs[0], frozenset(pairs), plain)
+        # One object for equal ones, which neighbours in the alphabet share.
+        endings = known[participle] = self._endings.setdefault(endings, endings)
         return endings
 
 
-def _participle(tag: Any) -> tuple[str, str] | None:
-    """Which participle of its verb a form belongs to, if any: *удержанный*, like *building*, brings its own forms."""
-    return (tag.voice, tag.tense) if tag.POS in _PARTICIPLES else None
+def _made(stem: str, endings: _Endings) -> tuple[str, frozenset[str]]:
+    """A word's dictionary form and all of its forms, folded."""
+    first, last = endings.lemma
+    if endings.plain and _is_plain(stem):
+        stem = fold(stem)
+        return first + stem + last, frozenset([before + stem + after for before, after in endings.all])
+    return fold(first + stem + last), frozenset([fold(before + stem + after) for before, after in endings.all])
 
 
-def _is_name(tag: Any, has_plural: bool) -> bool:
-    """Whether a form may be a name's: a person's, or one like "Донбас", a noun that has no plural."""
-    grammemes = tag.grammemes
-    return not _NAMES.isdisjoint(grammemes) or (tag.POS == "NOUN" and not has_plural and "Fixd" not in grammemes)
+def _is_plain(text: str) -> bool:
+    return _PLAIN.fullmatch(text) is not None

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from daemon.commonwords import COMMON
 from daemon.compiling import entry
-from daemon.terms import And, In, Near, Not, Or, Phrase, Term, TermError, Word, parse_term
+from daemon.glancing import TermReader
+from daemon.terms import And, In, Near, Not, Or, Phrase, Term, TermError, Word
 from daemon.words import fold, is_unspaced
 
 SHORTEST_PREFIX = 3
@@ -23,7 +24,7 @@ def read_term(text: str, within_words: int, lists: Mapping[str, Sequence[str]]) 
     `lists` are the word lists that it may name. Raises TermError with the column and what to write instead; UselessTerm
     where it can be read.
     """
-    term = parse_term(text)
+    term = TermReader().read(text)
     folded = {fold(name): words for name, words in lists.items()}
     if (word := _everywhere(term, folded)) is not None:
         raise UselessTerm(_too_common(word, folded), _column(text, word), "Add a word that tells more, near it.")

@@ -127,32 +127,6 @@ _OPERATORS = frozenset({"AND", "OR", "NOT"})
 
 def parse_term(text: str) -> Term:
     """The tree of one watch-term. Raises TermError, which names the column and what to write instead."""
-    return _at_a_glance(text) or _parsed(text)
-
-
-def _at_a_glance(text: str) -> Term | None:
-    """What most terms are: plain words, or one phrase, perhaps with a word left out. None for all others.
-
-    Half of the time of compiling 100,000 terms went into the parser.
-    """
-    plain, minus, last = text.rpartition(" -")
-    if minus and is_one_word(last) and (term := _plain(plain)):
-        return And((term, Not(Word(last))))
-    return _plain(text)
-
-
-def _plain(text: str) -> Term | None:
-    quoted = len(text) > 1 and text[0] == text[-1] == '"'
-    words = (text[1:-1] if quoted else text).split()
-    if len(words) < 2 or not all(map(is_one_word, words)):
-        return None
-    parts = tuple(map(Word, words))
-    if quoted:
-        return Phrase(parts)
-    return None if not _OPERATORS.isdisjoint(words) else Near(parts)
-
-
-def _parsed(text: str) -> Term:
     # Quotes and dashes as word processors write them; each is one character, so that columns hold.
     text = text.translate(_TYPOGRAPHY)
     pieces = list(_pieces(text))

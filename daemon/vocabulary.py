@@ -27,7 +27,8 @@ from daemon.words import (
 )
 
 Inflect: TypeAlias = Callable[[Iterable[str]], Mapping[str, Forms]]
-"""The forms of folded words: see `lexicon.forms_of`."""
+"""The forms of all of these folded words. They come as terms are read, and may be looked up meanwhile: see
+`lexicon.forms_of`."""
 Numbers: TypeAlias = tuple[int, ...]
 
 MOST_CELLS = 50_000
@@ -80,8 +81,7 @@ class Vocabulary:
 
     def learn(self, words: Iterable[str], inflect: Inflect) -> None:
         """Looks up the forms of these folded words, which `number` goes by."""
-        if new := set(words) - self._forms.keys():
-            self._forms.update(inflect(new))
+        self._forms.update(inflect(word for word in words if word not in self._forms))
 
     def number(self, word: Word) -> int:
         """The number of a word of a term. Words of the same forms have the same: *attack* and *attacks*."""
@@ -89,14 +89,14 @@ class Vocabulary:
             return self._numbered(word, word)
         known = self._plain.get(word.text)
         if known is None:
-            key = self._forms.get(fold(word.text)) or Forms((fold(word.text),))
-            known = self._plain[word.text] = self._numbered(word, key)
+            folded = fold(word.text)
+            known = self._plain[word.text] = self._numbered(word, self._forms.get(folded) or Forms((folded,)))
         return known
 
     def _numbered(self, word: Word, key: Word | Forms) -> int:
-        known = self._numbers.get(key)
-        if known is None:
-            known = self._numbers[key] = len(self.words)
+        new = len(self.words)
+        known = self._numbers.setdefault(key, new)
+        if known == new:
             self.words.append(word)
             if is_unspaced(word.text):
                 self.narrow.add(known)

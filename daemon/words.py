@@ -61,6 +61,8 @@ _ACCENT = re.compile(
     "(и\u0306|і\u0308|у\u0306)|[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed]"
 )
 _CYRILLIC = re.compile(r"[\u0400-\u052f\u0300-\u036f']+")
+# Nothing of it is folded, whatever stands beside it.
+_FOLDED_CYRILLIC = re.compile("[а-яіїєґ]+")
 _ELISION = re.compile(
     r"(?:[cdjlmnst]|qu|un|dell|all|dall|nell|sull|quell|quest|jusqu|lorsqu|puisqu)'(?=\w\w)", re.IGNORECASE
 )
@@ -260,6 +262,8 @@ def fold(word: str) -> str:
 def _folded(word: str) -> str:
     if word.isascii() and word.isalnum():
         return word.lower()
+    if _FOLDED_CYRILLIC.fullmatch(word):
+        return word
     spelt = spell(word).casefold()
     if spelt.isascii():
         return spelt

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -312,3 +313,11 @@ def fetcher(
         host_pause_seconds=host_pause_seconds,
         transport=GuardedTransport(allowed=["127.0.0.1", "localhost"]),
     )
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
+    """Waits for what another process or thread is to do."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)

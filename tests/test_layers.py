@@ -59,7 +59,7 @@ soundness indexing
 compiling
 searching
 readings
-vocabulary
+vocabulary glancing
 terms pages opml
 items
 inflection

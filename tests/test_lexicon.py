@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 from daemon.children import command_of, environment
 from daemon.errors import ClaimwatchError
 from daemon.lexicon import Lexicon, forms_of
+from tests.support import wait_until
 
 
 def counted(folder: Path) -> tuple[Sequence[str], Path]:
@@ -70,6 +71,66 @@ def test_many_words_are_asked_of_a_process_for_each_script_and_all_are_answered(
     assert found.keys() == set(words)
     assert all(word in forms.forms for word, forms in found.items())
     assert "strikes" in found["struck"].forms
+
+
+def many_words(alphabet: str = "abcdefghijklm") -> list[str]:
+    words = list(map("".join, product(alphabet, repeat=4)))
+    assert len(words) > 20_000
+    return words
+
+
+def test_many_words_are_looked_up_while_more_are_gathered(tmp_path: Path) -> None:
+    command, starts = counted(tmp_path)
+    words = many_words()
+
+    def gathered() -> Iterator[str]:
+        yield from words[:-1]
+        wait_until(lambda: lines_of(starts) == 1)
+        yield words[-1]
+
+    assert Lexicon(command).forms_of(gathered()).keys() == set(words)
+
+
+def test_a_child_that_reads_late_gets_every_word(tmp_path: Path) -> None:
+    """Its pipe holds a part of them; whoever asks does not wait."""
+    command, starts = counted(tmp_path)
+    words = many_words()
+    late = Lexicon(["sh", "-c", 'while test ! -s "$0"; do sleep 0.01; done; exec "$@"', str(tmp_path / "go"), *command])
+
+    def gathered() -> Iterator[str]:
+        yield from words
+        assert lines_of(starts) == 0
+        (tmp_path / "go").write_text("go")
+
+    assert all(word in forms.forms for word, forms in late.forms_of(gathered()).items())
+
+
+def test_whoever_fails_to_gather_words_leaves_no_process(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    words = many_words()
+
+    def gathered() -> Iterator[str]:
+        yield from words
+        wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+        raise ZeroDivisionError
+
+    asked = Lexicon(["sh", "-c", f'echo $$ > "{pid}"; exec sleep 30'])
+    with pytest.raises(ZeroDivisionError):
+        asked.forms_of(gathered())
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+
+
+def test_a_child_that_ends_while_it_is_asked_is_told_of(tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    words = many_words()
+
+    def gathered() -> Iterator[str]:
+        yield from words[:10_000]
+        wait_until(ended.exists)
+        yield from words[10_000:]
+
+    with pytest.raises(ClaimwatchError, match="exit code 3: no such dictionary"):
+        Lexicon(["sh", "-c", f'echo no such dictionary >&2; touch "{ended}"; exit 3']).forms_of(gathered())
 
 
 def test_what_was_asked_longest_ago_is_forgotten_first(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +31,7 @@ from daemon.events import NewEvent, WatchStopped
 from daemon.locks import holder_of, writer_lock
 from tests import cluster
 from tests.databases import PostgresqlDatabase, postgresql
-from tests.support import Answer, WebServer, feed, item, post, rss, rules
+from tests.support import Answer, WebServer, feed, item, post, rss, rules, wait_until
 from tests.test_eventlog import COLUMNS, INSERT, append, everything, refuses, rows, told
 
 pytestmark = pytest.mark.postgresql
@@ -386,10 +385,3 @@ def told_actions(lines: list[str]) -> Iterator[str]:
 def kinds(log: EventLog) -> list[str]:
     with log.reading() as connection:
         return [one.event.kind for one in read(connection)]
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.05)

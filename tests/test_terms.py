@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon import terms
 from daemon.terms import And, In, Near, Not, Or, Phrase, Term, TermError, Word, parse_term, uncapitalised
 
 A, B, C, D = map(Word, "abcd")
@@ -270,38 +269,3 @@ def test_only_the_last_word_of_a_hyphenated_prefix_is_open_at_its_end() -> None:
 )
 def test_an_operator_in_small_letters_between_words_is_found(written: str, found: list[tuple[str, int]]) -> None:
     assert list(uncapitalised(written)) == found
-
-
-@given(
-    st.lists(
-        st.sampled_from(
-            [
-                "energy",
-                "strikes",
-                "АТАКА",
-                "AND",
-                "OR",
-                "not",
-                "-gaza",
-                '"',
-                '"Black',
-                'Sea"',
-                "(",
-                "halt*",
-                "=x",
-                "a:b",
-                " ",
-            ]
-        )
-    )
-    | st.lists(st.text('ab "-*x', max_size=6))
-)
-def test_what_is_read_at_a_glance_is_what_the_parser_reads(words: list[str]) -> None:
-    line = " ".join(words)
-    if (glanced := terms._at_a_glance(line)) is not None:
-        assert glanced == terms._parsed(line)
-
-
-@pytest.mark.parametrize("line", ["energy strike pause", '"Black Sea"', "prisoner exchange -Gaza", '"Black Sea" -oil'])
-def test_usual_lines_are_read_at_a_glance(line: str) -> None:
-    assert terms._at_a_glance(line) == terms._parsed(line)
