@@ -225,7 +225,8 @@ class _Telling:
         if span is None:
             reading = self._reading
             if axis not in self._texts:
-                self._texts[axis] = Spans(reading.texts[axis], reading.pieces[axis]), reading.first_piece(axis)
+                spans = Spans(reading.texts[axis], reading.pieces[axis], reading.memory.width)
+                self._texts[axis] = spans, reading.first_piece(axis)
             spans, first = self._texts[axis]
             piece, at = reading.places.piece_at(place)
             span = self._spans[place] = spans.at(piece - first, at)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from itertools import accumulate, chain, islice, pairwise
-from operator import add, contains
+from itertools import accumulate, chain, pairwise
+from operator import contains
 from typing import TypeAlias, TypeVar, cast
 
 from daemon.vocabulary import Cell, Cells, Numbers, Run
@@ -21,6 +21,7 @@ Axis: TypeAlias = int
 fifth of the time of a match."""
 TITLE, SUMMARY, CONTENT, ACROSS = range(4)
 _Listed = TypeVar("_Listed")
+_NOTHING = -1
 _FEW_NUMBERS = 8
 """Numbers up to which looking for each is faster than finding out about all."""
 
@@ -31,7 +32,7 @@ class Places:
     Found out as far as somebody asks, because most items meet no term or one.
     """
 
-    __slots__ = ("_cells", "_present", "_run_begins", "_runs", "_ways", "joins", "known", "line", "step")
+    __slots__ = ("_cells", "_present", "_run_begins", "_runs", "_singles", "_ways", "joins", "known", "line", "step")
 
     def __init__(self, cells: Sequence[Cell], present: Set[int]) -> None:
         self._cells = cells
@@ -43,6 +44,8 @@ class Places:
         """What stands at each place, or at each second one: see `step`."""
         self.step = 2
         """How far apart they lie: 2 if there are only words, two half-words each; 1 with characters or joins."""
+        self._singles: list[int] | None = None
+        """The same of characters, if none has more than one number; where it has none, `_NOTHING`."""
         self.joins: Mapping[int, int] = {}
         """Where what hyphens join stands, with where the next word does."""
         self._run_begins: list[int] | None = None
@@ -53,6 +56,8 @@ class Places:
             else:
                 self.step = 1
                 self.line, self.joins = _line_of(cells)
+                if not self.joins and max(map(len, self.line)) == 1:
+                    self._singles = [met[0] if met else _NOTHING for met in self.line]
 
     def begin(self, piece: int) -> int:
         """Where a piece begins, or the last one ends."""
@@ -79,8 +84,18 @@ class Places:
             if len(self._ways) >= _FEW_NUMBERS:
                 self._find_all()
                 return self._ways[number]
-            step = self.step
-            ways = self._ways[number] = [(at * step,) for at, met in enumerate(self.line) if number in met]
+            ways = self._ways[number] = self._ways_of(number)
+        return ways
+
+    def _ways_of(self, number: int) -> Sequence[Way]:
+        singles, step = self._singles, self.step
+        if singles is None:
+            return [(at * step,) for at, met in enumerate(self.line) if number in met]
+        ways: list[Way] = []
+        at = -1
+        for _ in range(singles.count(number)):
+            at = singles.index(number, at + 1)
+            ways.append((at,))
         return ways
 
     def _find_all(self) -> None:
@@ -97,7 +112,10 @@ class Places:
 
     def rows(self, numbers: Sequence[int], widths: Sequence[int]) -> Sequence[Way]:
         """Where these numbers follow on each other; `widths` says how far each reaches."""
-        begun, line = self.ways(numbers[0]), self.line
+        begun, line, singles = self.ways(numbers[0]), self.line, self._singles
+        if singles is not None and 2 not in widths:
+            row, count = list(numbers), len(numbers)
+            return [tuple(range(at, at + count)) for (at,) in begun if singles[at : at + count] == row]
         if self.step == 1:
             joins, ways = self.joins, begun
             for width, number in zip(widths, numbers[1:], strict=False):
@@ -143,12 +161,9 @@ class Places:
                 for second in following
                 if (pair := (first, second)) in listed
             ]
-        pairs: Iterable[Numbers]
-        if self._present <= narrow and max(map(len, line)) == 1:
-            # Two of one number each are the pair as it is listed, which is a third of the time where all is Chinese.
-            pairs = map(add, line, islice(line, 1, None))
-        else:
-            pairs = self._all_in_order(narrow)
+        pairs: Iterable[Numbers] = self._all_in_order(narrow)
+        if self._singles and self._present <= narrow:
+            pairs = pairwise(self._singles)
         return [listed[pair] for pair in pairs if pair in listed]
 
     def _all_in_order(self, narrow: Set[int]) -> Iterator[Numbers]:
@@ -232,10 +247,12 @@ class Field:
 class Reading:
     """One item, cut into pieces and these into cells, once."""
 
-    __slots__ = ("_fields", "_places", "cells", "pieces", "present", "texts")
+    __slots__ = ("_fields", "_places", "cells", "memory", "pieces", "present", "texts")
 
     def __init__(self, cells: Cells, title: str, summary: str, content: str) -> None:
         self.texts = (title, summary, content)
+        self.memory = cells
+        """What pieces meet, of this item and others."""
         self.pieces = (pieces(title), pieces(summary), pieces(content) if content else [])
         self.cells: list[Cell] = list(map(cells.__getitem__, chain.from_iterable(self.pieces)))
         """What all pieces meet: those of the title, of the summary, and of the content."""

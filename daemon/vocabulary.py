@@ -188,6 +188,11 @@ class Cells(dict[str, Cell]):
         """The cells of a text, in order."""
         return list(map(self.__getitem__, pieces(text)))
 
+    def width(self, text: str) -> int:
+        """How far a text reaches on the axis, in half-words."""
+        cell = self[text]
+        return len(cell.line) if isinstance(cell, Run) else 2
+
     def __missing__(self, piece: str) -> Cell:
         if has_unspaced(piece):
             # A clause of Chinese comes but once: its characters are kept instead.

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, zip_longest
+from operator import attrgetter
 from typing import NamedTuple
 
 # Thai, Lao, Burmese, Khmer, kana, Han and their extensions; the gaps are punctuation and digits.
@@ -175,13 +177,15 @@ def is_unspaced(text: str) -> bool:
 class Spans:
     """Where the words of a text stand in it, which was cut into pieces.
 
-    A text is not cut into units again for the few words that are asked for: only the pieces that hold them are.
+    A text is not cut into units again for the few words that are asked for: only what holds them is. `width_of` says
+    how far a part of it reaches on the axis, which is known of what was read.
     """
 
-    def __init__(self, text: str, pieces: Sequence[str]) -> None:
+    def __init__(self, text: str, pieces: Sequence[str], width_of: Callable[[str], int]) -> None:
         self._pieces = pieces
+        self._width_of = width_of
         self._before = _before(text, pieces)
-        self._places: dict[int, tuple[Sequence[int], Sequence[int]]] = {}
+        self._stretches: dict[int, list[_Stretch]] = {}
 
     def at(self, index: int, place: int) -> tuple[int, int]:
         """The characters `[start, end)` of the word at a place of a piece, which is counted from where that begins."""
@@ -192,10 +196,11 @@ class Spans:
             if is_one_word(word := written.strip(_EDGES)):
                 start += written.index(word)
                 return start, start + len(word)
-        if index not in self._places:
-            self._places[index] = _places(written)
-        starts, ends = self._places[index]
-        return start + starts[place], start + ends[place]
+        stretches = self._stretches.get(index)
+        if stretches is None:
+            stretches = self._stretches[index] = _stretches(written, self._width_of)
+        first, last = stretches[bisect_right(stretches, place, key=_begin) - 1].span(place)
+        return start + first, start + last
 
 
 def _before(text: str, pieces: Sequence[str]) -> Sequence[int]:
@@ -211,46 +216,43 @@ def _before(text: str, pieces: Sequence[str]) -> Sequence[int]:
     return found
 
 
-def _places(piece: str) -> tuple[Sequence[int], Sequence[int]]:
-    """Of each word of a piece, by its place on the axis: where it starts, and where it ends."""
+class _Stretch(NamedTuple):
+    """A part of a piece: where it begins on the axis and in the text, both counted from where the piece does."""
+
+    at: int
+    start: int
+    text: str
+    is_unspaced: bool
+
+    def span(self, place: int) -> tuple[int, int]:
+        """The characters `[start, end)` of the word at a place of the piece."""
+        at, start = place - self.at, self.start
+        if self.is_unspaced:
+            return start + at, start + at + 1
+        unit = next(unit for unit in units(self.text) if unit.at == at)
+        return start + unit.start, start + unit.end
+
+
+_begin = attrgetter("at")
+
+
+def _stretches(piece: str, width_of: Callable[[str], int]) -> list[_Stretch]:
     apart = unspaced_apart(piece) if has_unspaced(piece) else []
-    starts: list[int] = []
-    ends: list[int] = []
     if not apart:
-        _place(tuple(units(piece)), 0, starts, ends)
-        return starts, ends
+        return [_Stretch(0, 0, piece, is_unspaced=False)]
     # As the cells of such a piece are made: each character of a clause of Chinese is a word, which needs no search.
-    start = 0
+    stretches: list[_Stretch] = []
+    at = start = 0
     for spaced, unspaced in zip_longest(apart[::2], apart[1::2], fillvalue=""):
         if spaced:
-            there = _units_between(spaced) if len(spaced) <= _FEW_CHARACTERS else tuple(units(spaced))
-            _place(there, start, starts, ends)
+            if width := width_of(spaced):
+                stretches.append(_Stretch(at, start, spaced, is_unspaced=False))
+                at += width
             start += len(spaced)
-        end = start + len(unspaced)
-        starts += range(start, end)
-        ends += range(start + 1, end + 1)
-        start = end
-    return starts, ends
-
-
-def _place(there: Sequence[Unit], start: int, starts: list[int], ends: list[int]) -> None:
-    """Puts words behind those that are there, of a text that starts at `start`."""
-    if there:
-        at, width = len(starts), max(unit.after for unit in there)
-        starts += [0] * width
-        ends += [0] * width
-        for unit in there:
-            starts[at + unit.at], ends[at + unit.at] = start + unit.start, start + unit.end
-
-
-_FEW_CHARACTERS = 16
-"""Of a text between clauses of Chinese, up to which what was found out about it is kept."""
-
-
-@lru_cache(maxsize=256)
-def _units_between(text: str) -> tuple[Unit, ...]:
-    # Mostly a comma, and looked at for each clause of Chinese that something is found in.
-    return tuple(units(text))
+        if unspaced:
+            stretches.append(_Stretch(at, start, unspaced, is_unspaced=True))
+            at, start = at + len(unspaced), start + len(unspaced)
+    return stretches
 
 
 def fold(word: str) -> str:
