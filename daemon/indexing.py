@@ -27,7 +27,7 @@ MOST_SECONDS = 32
 _FEW_OTHERS = 8
 """Other numbers up to which a tuple of them is asked faster than a set. Two sets tell fastest whether they share
 something; but a small set is a fifth of a kilobyte, and an item of 100,000 terms mostly waits for memory."""
-_FEW_FIRSTS = 3
+_FEW_HEADS = 4
 """Words of an item that pairs begin with, up to which looking what follows on each is faster than going through all."""
 _GUESS_IN_TEXTS = 0.01
 """What a guess counts beside texts that were read: no word that none of them had is taken for one that they had."""
@@ -181,20 +181,17 @@ class Index:
             return {number for number in found if has(rest[number])}
         return found
 
-    def _listed_by_pairs(self, reading: Reading, heads: Iterable[int]) -> list[_Waiting]:
+    def _listed_by_pairs(self, reading: Reading, heads: Collection[int]) -> list[_Waiting]:
         """What is listed under pairs that follow on each other there; their first words are among `heads`."""
-        is_absent, behind, narrow = reading.present.isdisjoint, self._behind, self._vocabulary.narrow
-        firsts: list[int] = []
-        for first in heads:
-            if not is_absent(behind[first]):
-                firsts.append(first)
-                if len(firsts) > _FEW_FIRSTS:
-                    return reading.places.in_order(self._waiting, narrow)
+        narrow, is_absent = self._vocabulary.narrow, reading.present.isdisjoint
+        if len(heads) > _FEW_HEADS:
+            return reading.places.in_order(self._waiting, narrow)
         return [
             self._waiting[first, second]
-            for first in firsts
+            for first in heads
+            if not is_absent(behind := self._behind[first])
             for second in reading.places.following(first, 1 if first in narrow else 2)
-            if second in behind[first]
+            if second in behind
         ]
 
 
