@@ -27,7 +27,7 @@ MOST_SECONDS = 32
 _FEW_OTHERS = 8
 """Other numbers up to which a tuple of them is asked faster than a set. Two sets tell fastest whether they share
 something; but a small set is a fifth of a kilobyte, and an item of 100,000 terms mostly waits for memory."""
-_FEW_HEADS = 4
+_FEW_HEADS = 2
 """Words of an item that pairs begin with, up to which looking what follows on each is faster than going through all."""
 _GUESS_IN_TEXTS = 0.01
 """What a guess counts beside texts that were read: no word that none of them had is taken for one that they had."""
