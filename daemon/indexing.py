@@ -185,12 +185,13 @@ class Index:
         """What is listed under pairs that follow on each other there; their first words are among `heads`."""
         narrow, is_absent = self._vocabulary.narrow, reading.present.isdisjoint
         if len(heads) > _FEW_HEADS:
-            return reading.places.in_order(self._waiting, narrow)
+            return [one for places in reading.all_places() for one in places.in_order(self._waiting, narrow)]
         return [
             self._waiting[first, second]
             for first in heads
             if not is_absent(behind := self._behind[first])
-            for second in reading.places.following(first, 1 if first in narrow else 2)
+            for places in reading.all_places()
+            for second in places.following(first, 1 if first in narrow else 2)
             if second in behind
         ]
 

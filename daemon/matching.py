@@ -208,7 +208,7 @@ class _Telling:
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._texts: dict[Axis, tuple[Spans, int]] = {}
-        self._spans: dict[int, tuple[int, int]] = {}
+        self._spans: dict[tuple[Axis, int], tuple[int, int]] = {}
 
     def evidence(self, found: Iterable[tuple[CompiledTerm, Found]]) -> Iterator[Evidence]:
         for term, places in found:
@@ -221,15 +221,15 @@ class _Telling:
                     yield Evidence(term.rule.text, term.rule.stance, field, spans, surface)
 
     def _span(self, axis: Axis, place: int) -> tuple[int, int]:
-        span = self._spans.get(place)
+        span = self._spans.get((axis, place))
         if span is None:
             reading = self._reading
             if axis not in self._texts:
                 spans = Spans(reading.texts[axis], reading.pieces[axis], reading.memory.width)
                 self._texts[axis] = spans, reading.first_piece(axis)
             spans, first = self._texts[axis]
-            piece, at = reading.places.piece_at(place)
-            span = self._spans[place] = spans.at(piece - first, at)
+            piece, at = reading.places(axis).piece_at(place)
+            span = self._spans[axis, place] = spans.at(piece - first, at)
         return span
 
     def _by_field(self, places: Found) -> Mapping[Axis, Iterable[int]]:

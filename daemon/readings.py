@@ -27,7 +27,7 @@ _FEW_NUMBERS = 8
 
 
 class Places:
-    """Where the words of an item that meet something stand: on one axis, title, summary and content one after another.
+    """Where the words of an item that meet something stand: on one axis, title and summary one after the other.
 
     Found out as far as somebody asks, because most items meet no term or one.
     """
@@ -83,7 +83,7 @@ class Places:
                 return ()
             if len(self._ways) >= _FEW_NUMBERS:
                 self._find_all()
-                return self._ways[number]
+                return self._ways.get(number, ())
             ways = self._ways[number] = self._ways_of(number)
         return ways
 
@@ -251,46 +251,44 @@ class Field:
 class Reading:
     """One item, cut into pieces and these into cells, once."""
 
-    __slots__ = ("_fields", "_places", "cells", "memory", "pieces", "present", "texts")
+    __slots__ = ("_cells", "_fields", "_places", "memory", "pieces", "present", "texts")
 
     def __init__(self, cells: Cells, title: str, summary: str, content: str) -> None:
         self.texts = (title, summary, content)
         self.memory = cells
         """What pieces meet, of this item and others."""
         self.pieces = (pieces(title), pieces(summary), pieces(content) if content else [])
-        self.cells: list[Cell] = list(map(cells.__getitem__, chain.from_iterable(self.pieces)))
-        """What all pieces meet: those of the title, of the summary, and of the content."""
+        # The content is a text of its own: hardly a term looks there, and it may be long.
+        told = list(map(cells.__getitem__, chain(self.pieces[TITLE], self.pieces[SUMMARY])))
+        self._cells: tuple[list[Cell], ...] = (told, list(map(cells.__getitem__, self.pieces[CONTENT])))
         # Most cells of a watch with few terms hold nothing.
-        self.present: set[int] = set[int]().union(*filter(None, self.cells))
-        self._places: Places | None = None
+        self.present: set[int] = set[int]().union(*filter(None, chain(*self._cells) if content else told))
+        """What all pieces meet: those of the title, of the summary, and of the content."""
+        self._places: dict[bool, Places] = {}
         self._fields: dict[Axis, Field] = {}
 
-    @property
-    def places(self) -> Places:
-        """Where what it meets stands."""
-        if self._places is None:
-            self._places = Places(self.cells, self.present)
-        return self._places
+    def places(self, axis: Axis) -> Places:
+        """Where what it meets stands: in title and summary, or in the content."""
+        is_content = axis == CONTENT
+        places = self._places.get(is_content)
+        if places is None:
+            places = self._places[is_content] = Places(self._cells[is_content], self.present)
+        return places
+
+    def all_places(self) -> Sequence[Places]:
+        """Where what it meets stands, in each text that there is."""
+        told = self.places(TITLE)
+        return (told, self.places(CONTENT)) if self.pieces[CONTENT] else (told,)
 
     def field(self, axis: Axis) -> Field:
         """The words of an axis."""
         field = self._fields.get(axis)
         if field is None:
-            first, last = self._ends(axis)
-            places = self.places
+            places, first = self.places(axis), self.first_piece(axis)
+            last = first + len(self.pieces[axis]) if axis != ACROSS else len(self._cells[0])
             field = self._fields[axis] = Field(places.begin(first), places.begin(last))
         return field
 
-    def _ends(self, axis: Axis) -> tuple[int, int]:
-        """Which pieces are those of an axis: from the first up to this one."""
-        title = len(self.pieces[TITLE])
-        if axis == TITLE:
-            return 0, title
-        summary = title + len(self.pieces[SUMMARY])
-        if axis == SUMMARY:
-            return title, summary
-        return (0, summary) if axis == ACROSS else (summary, len(self.cells))
-
     def first_piece(self, axis: Axis) -> int:
-        """The first piece of a field, of all pieces."""
-        return self._ends(axis)[0]
+        """The first piece of a field, of those of its text."""
+        return len(self.pieces[TITLE]) if axis == SUMMARY else 0

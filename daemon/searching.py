@@ -16,6 +16,7 @@ from daemon.readings import SUMMARY, TITLE, Axis, Places, Reading, Way
 _FEW = 8
 """Ways up to which going through all is faster than bisecting."""
 
+# What is looked for in several axes is looked for in those of one text: see `Reading.places`.
 EITHER: tuple[Axis, ...] = (TITLE, SUMMARY)
 """Where a term is looked for that says nothing else."""
 
@@ -43,7 +44,7 @@ class Local:
     def find(self, reading: Reading, axes: Sequence[Axis]) -> Found | None:
         """The tightest way in each field in which it stands; the first of those equally tight."""
         # Most are looked at because their words are there, and stand nowhere as they should: no field is asked then.
-        ways = self.ways(reading.places)
+        ways = self.ways(reading.places(axes[0]))
         return _tightest_in_each(ways, reading, axes) if ways else None
 
 
@@ -95,7 +96,7 @@ class Close(Local):
         return _close_ways(options, self.reach, every=True) if options else ()
 
     def find(self, reading: Reading, axes: Sequence[Axis]) -> Found | None:
-        options = self._options(reading.places)
+        options = self._options(reading.places(axes[0]))
         if not options:
             return None
         found: Found = {}
