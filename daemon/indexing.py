@@ -10,7 +10,7 @@ vain, and never what is found.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from itertools import chain, pairwise
 from typing import TypeAlias
 
@@ -181,11 +181,11 @@ class Index:
             return {number for number in found if has(rest[number])}
         return found
 
-    def _listed_by_pairs(self, reading: Reading, heads: Collection[int]) -> list[_Waiting]:
+    def _listed_by_pairs(self, reading: Reading, heads: Set[int]) -> list[_Waiting]:
         """What is listed under pairs that follow on each other there; their first words are among `heads`."""
         narrow, is_absent = self._vocabulary.narrow, reading.present.isdisjoint
         if len(heads) > _FEW_HEADS:
-            return [one for places in reading.all_places() for one in places.in_order(self._waiting, narrow)]
+            return [one for places in reading.all_places() for one in places.in_order(heads, self._waiting, narrow)]
         return [
             self._waiting[first, second]
             for first in heads

@@ -38,8 +38,8 @@ class Places:
         self._cells = cells
         self._present = present
         self._ways: dict[int, Sequence[Way]] = {}
-        self.known: dict[object, Sequence[Way]] = {}
-        """The ways of what several terms share: found once."""
+        self.known: dict[object, Sequence[Way] | None] = {}
+        """The ways of what several terms share: found once; None of what is found out field by field."""
         self.line: Sequence[Numbers] = cells
         """What stands at each place, or at each second one: see `step`."""
         self.step = 2
@@ -148,35 +148,37 @@ class Places:
             places = [place for (at,) in ways for place in _next_to(at, width, self.joins)]
         return chain.from_iterable(map(line.__getitem__, places))
 
-    def in_order(self, listed: Mapping[int | Numbers, _Listed], narrow: Set[int]) -> list[_Listed]:
-        """What is listed under the pairs of numbers that follow on each other here; `narrow` are the numbers that reach
-        one half-word."""
+    def in_order(self, heads: Set[int], listed: Mapping[int | Numbers, _Listed], narrow: Set[int]) -> list[_Listed]:
+        """What is listed under the pairs of numbers that follow on each other here, the first one of `heads`; `narrow`
+        are the numbers that reach one half-word."""
         if self.step == 2:
-            return self._words_in_order(listed)
-        pairs: Iterable[Numbers] = self._all_in_order(narrow)
+            return self._words_in_order(heads, listed)
+        pairs: Iterable[Numbers] = self._all_in_order(heads, narrow)
         if self._singles and self._present <= narrow:
             pairs = pairwise(self._singles)
         return [listed[pair] for pair in pairs if pair in listed]
 
-    def _words_in_order(self, listed: Mapping[int | Numbers, _Listed]) -> list[_Listed]:
+    def _words_in_order(self, heads: Set[int], listed: Mapping[int | Numbers, _Listed]) -> list[_Listed]:
         found: list[_Listed] = []
         before: Numbers = ()
         for numbers in self.line:
             if numbers and before:
                 for first in before:
-                    for second in numbers:
-                        if (pair := (first, second)) in listed:
-                            found.append(listed[pair])  # noqa: PERF401 - a list of them takes half as long again
+                    if first in heads:
+                        for second in numbers:
+                            if (pair := (first, second)) in listed:
+                                found.append(listed[pair])  # noqa: PERF401 - a list of them takes half as long again
             before = numbers
         return found
 
-    def _all_in_order(self, narrow: Set[int]) -> Iterator[Numbers]:
+    def _all_in_order(self, heads: Set[int], narrow: Set[int]) -> Iterator[Numbers]:
         line, joins = self.line, self.joins
         for at, numbers in enumerate(line):
             for first in numbers:
-                for place in _next_to(at, 1 if first in narrow else 2, joins):
-                    for second in line[place]:
-                        yield first, second
+                if first in heads:
+                    for place in _next_to(at, 1 if first in narrow else 2, joins):
+                        for second in line[place]:
+                            yield first, second
 
 
 def _runs_in(cells: Sequence[Cell]) -> list[tuple[int, Run]]:
@@ -225,27 +227,21 @@ def _next_to(at: int, width: int, joins: Mapping[int, int]) -> tuple[int, ...]:
 
 
 class Field:
-    """The words of one axis: those from `begin` to `end` of all the places of an item."""
+    """The words of one axis: those from `begin` to `end` of all the places of a text."""
 
-    __slots__ = ("begin", "end")
+    __slots__ = ("begin", "end", "known", "places")
 
-    def __init__(self, begin: int, end: int) -> None:
+    def __init__(self, places: Places, begin: int, end: int) -> None:
+        self.places = places
         self.begin = begin
         self.end = end
+        self.known: dict[object, Sequence[Way]] = {}
+        """The ways of what several terms share: found once."""
 
     def within(self, ways: Sequence[Way]) -> Sequence[Way]:
         """Those of these ways that lie in this field, and not over its ends."""
         begin, end = self.begin, self.end
         return [way for way in ways if begin <= way[0] and way[-1] < end]
-
-    def all_within(self, options: Iterable[Sequence[Way]]) -> Sequence[Sequence[Way]]:
-        """`within` for the ways of several parts; nothing where one has none there."""
-        inside: list[Sequence[Way]] = []
-        for ways in options:
-            if not (there := self.within(ways)):
-                return ()
-            inside.append(there)
-        return inside
 
 
 class Reading:
@@ -286,7 +282,7 @@ class Reading:
         if field is None:
             places, first = self.places(axis), self.first_piece(axis)
             last = first + len(self.pieces[axis]) if axis != ACROSS else len(self._cells[0])
-            field = self._fields[axis] = Field(places.begin(first), places.begin(last))
+            field = self._fields[axis] = Field(places, places.begin(first), places.begin(last))
         return field
 
     def first_piece(self, axis: Axis) -> int:

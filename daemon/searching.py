@@ -6,12 +6,12 @@ A part that has a place stands in a field in *ways* (`readings.Way`), each of wh
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol, TypeAlias
 
-from daemon.readings import SUMMARY, TITLE, Axis, Places, Reading, Way
+from daemon.readings import SUMMARY, TITLE, Axis, Field, Places, Reading, Way
 
 _FEW = 8
 """Ways up to which going through all is faster than bisecting."""
@@ -37,15 +37,28 @@ class Local:
 
     __slots__ = ()
 
-    def ways(self, places: Places) -> Sequence[Way]:
-        """All ways in which it stands in an item, also those that go over the end of a field."""
+    def anywhere(self, places: Places) -> Sequence[Way] | None:
+        """All ways in which it stands in a text, also over the end of a field; None where these may be very many."""
         raise NotImplementedError
+
+    def ways(self, field: Field) -> Sequence[Way]:
+        """All ways in which it stands in a field."""
+        ways = self.anywhere(field.places)
+        assert ways is not None
+        return field.within(ways)
 
     def find(self, reading: Reading, axes: Sequence[Axis]) -> Found | None:
         """The tightest way in each field in which it stands; the first of those equally tight."""
         # Most are looked at because their words are there, and stand nowhere as they should: no field is asked then.
-        ways = self.ways(reading.places(axes[0]))
-        return _tightest_in_each(ways, reading, axes) if ways else None
+        ways = self.anywhere(reading.places(axes[0]))
+        if ways is not None and not ways:
+            return None
+        found: Found = {}
+        for axis in axes:
+            field = reading.field(axis)
+            if inside := self.ways(field) if ways is None else field.within(ways):
+                found[axis] = inside[0] if len(inside) == 1 else _tightest_of(inside)
+        return found or None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +67,7 @@ class Leaf(Local):
 
     number: int
 
-    def ways(self, places: Places) -> Sequence[Way]:
+    def anywhere(self, places: Places) -> Sequence[Way]:
         return places.ways(self.number)
 
 
@@ -65,7 +78,7 @@ class Row(Local):
     numbers: tuple[int, ...]
     widths: tuple[int, ...]
 
-    def ways(self, places: Places) -> Sequence[Way]:
+    def anywhere(self, places: Places) -> Sequence[Way]:
         return places.rows(self.numbers, self.widths)
 
 
@@ -75,12 +88,19 @@ class Any(Local):
 
     parts: tuple[Local, ...]
 
-    def ways(self, places: Places) -> Sequence[Way]:
-        known = places.known.get(self)
+    def anywhere(self, places: Places) -> Sequence[Way] | None:
+        if self not in places.known:
+            found = [part.anywhere(places) for part in self.parts]
+            told = [ways for ways in found if ways is not None]
+            places.known[self] = _union(told) if len(told) == len(found) else None
+        return places.known[self]
+
+    def ways(self, field: Field) -> Sequence[Way]:
+        known = field.known.get(self)
         if known is None:
-            found = [ways for part in self.parts if (ways := part.ways(places))]
-            known = found[0] if len(found) == 1 else list(dict.fromkeys(chain.from_iterable(found)))
-            places.known[self] = known
+            ways = self.anywhere(field.places)
+            known = _union([part.ways(field) for part in self.parts]) if ways is None else field.within(ways)
+            field.known[self] = known
         return known
 
 
@@ -91,30 +111,33 @@ class Close(Local):
     parts: tuple[Local, ...]
     reach: int
 
-    def ways(self, places: Places) -> Sequence[Way]:
-        options = self._options(places)
-        return _close_ways(options, self.reach, every=True) if options else ()
+    def anywhere(self, places: Places) -> None:
+        # Of words that are repeated in two fields, all ways take far longer than those of each.
+        return None
+
+    def ways(self, field: Field) -> Sequence[Way]:
+        return self._close(field, [None] * len(self.parts), every=True)
 
     def find(self, reading: Reading, axes: Sequence[Axis]) -> Found | None:
-        options = self._options(reading.places(axes[0]))
-        if not options:
+        places = reading.places(axes[0])
+        options = [part.anywhere(places) for part in self.parts]
+        told = [_in_order(ways) for ways in options if ways is not None]
+        if not all(told) or (len(told) > 1 and _are_far_apart(told, self.reach)):
             return None
         found: Found = {}
         for axis in axes:
-            inside = reading.field(axis).all_within(options)
-            if inside and (ways := _close_ways(inside, self.reach, every=False)):
+            if ways := self._close(reading.field(axis), options, every=False):
                 found[axis] = ways[0]
         return found or None
 
-    def _options(self, places: Places) -> Sequence[Sequence[Way]]:
-        """The ways of each part, in order; none where these are never within reach."""
-        options: list[Sequence[Way]] = []
-        for part in self.parts:
-            ways = part.ways(places)
+    def _close(self, field: Field, options: Sequence[Sequence[Way] | None], *, every: bool) -> Sequence[Way]:
+        inside: list[Sequence[Way]] = []
+        for part, anywhere in zip(self.parts, options, strict=True):
+            ways = part.ways(field) if anywhere is None else field.within(anywhere)
             if not ways:
                 return ()
-            options.append(ways if len(ways) == 1 or part.__class__ is Leaf else sorted(ways))
-        return () if _are_far_apart(options, self.reach) else options
+            inside.append(_in_order(ways))
+        return () if _are_far_apart(inside, self.reach) else _close_ways(inside, self.reach, every=every)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,16 +205,17 @@ def extent(way: Way) -> int:
     return way[-1] - way[0]
 
 
-def _tightest_in_each(ways: Sequence[Way], reading: Reading, axes: Sequence[Axis]) -> Found | None:
-    found: Found = {}
-    for axis in axes:
-        if inside := reading.field(axis).within(ways):
-            found[axis] = inside[0] if len(inside) == 1 else _tightest_of(inside)
-    return found or None
+def _union(found: Iterable[Sequence[Way]]) -> Sequence[Way]:
+    there = [ways for ways in found if ways]
+    return there[0] if len(there) == 1 else list(dict.fromkeys(chain.from_iterable(there)))
 
 
 def _tightest_of(ways: Sequence[Way]) -> Way:
     return min(ways, key=_tightness)
+
+
+def _in_order(ways: Sequence[Way]) -> Sequence[Way]:
+    return ways if len(ways) == 1 else sorted(ways)
 
 
 def _two_words(one: Way, other: Way, reach: int) -> list[Way]:

@@ -216,21 +216,25 @@ def _before(text: str, pieces: Sequence[str]) -> Sequence[int]:
     return found
 
 
-class _Stretch(NamedTuple):
+@dataclass(slots=True)
+class _Stretch:
     """A part of a piece: where it begins on the axis and in the text, both counted from where the piece does."""
 
     at: int
     start: int
     text: str
     is_unspaced: bool
+    words: dict[int, tuple[int, int]] | None = None
+    """The characters of its words, by their places, from when one is asked for on."""
 
     def span(self, place: int) -> tuple[int, int]:
         """The characters `[start, end)` of the word at a place of the piece."""
         at, start = place - self.at, self.start
         if self.is_unspaced:
             return start + at, start + at + 1
-        unit = next(unit for unit in units(self.text) if unit.at == at)
-        return start + unit.start, start + unit.end
+        if self.words is None:
+            self.words = {unit.at: (start + unit.start, start + unit.end) for unit in units(self.text)}
+        return self.words[at]
 
 
 _begin = attrgetter("at")

@@ -337,9 +337,11 @@ def test_a_matcher_goes_on_as_it_was_when_another_learns_words_from_it() -> None
     rule_set = rules(claim("pause", "strike pause"))
     before = compiled(rule_set)
     after = compiled(rules(*rule_set.claims, claim("hockey", "hockey match")), before)
-    text = "A hockey match in the strike pause"
+    later = compiled(rules(*after.rules.claims, claim("ice", "冰球")), after)
+    text = "A hockey match (冰球) in the strike pause"
     assert [match.claim for match in before.match(title=text, summary="")] == ["pause"]
     assert [match.claim for match in after.match(title=text, summary="")] == ["pause", "hockey"]
+    assert [match.claim for match in later.match(title=text, summary="")] == ["pause", "hockey", "ice"]
 
 
 def test_a_claim_that_rests_is_not_matched() -> None:
@@ -378,6 +380,47 @@ def test_a_text_that_repeats_the_words_of_a_term_costs_no_more_than_another() ->
     began = time.process_time()
     assert made.match(title="", summary="energy strike pause " * 300)
     assert time.process_time() - began < 0.3
+
+
+def test_words_that_title_and_summary_repeat_are_not_combined_over_both() -> None:
+    made = matcher("(red red red red red red red) OR blue")
+    began = time.process_time()
+    assert not made.match(title="red " * 6, summary="red " * 6)
+    assert time.process_time() - began < 1, "all ways of both fields take seven seconds, those of each 0.02"
+
+
+def test_a_long_text_without_spaces_is_cut_once_for_all_terms_found_in_it() -> None:
+    made = compiled(rules(*(claim(f"c{number}", f"kw{number}") for number in range(4_900, 5_000))))
+    summary = ",".join(f"kw{number}" for number in range(5_000))
+    began = time.process_time()
+    assert len(made.match(title="", summary=summary)) == 100
+    assert time.process_time() - began < 0.7, "cut for each term anew, it takes two seconds"
+
+
+def test_a_common_word_that_many_word_lists_hold_is_looked_up_once() -> None:
+    common = ("the", "of", "and", "to", "in")
+    lists = {f"list{number}": (*common, f"word{number}") for number in range(300)}
+    topics = [claim(f"c{number}", f"list{number} topic{number}") for number in range(300)]
+    made = compiled(rules(claim("pairs", '"the of"', '"of and"', '"and to"', '"to in"'), *topics, words=lists))
+    began = time.process_time()
+    (found,) = made.match(title="", summary=" ".join(common * 60))
+    assert found.claim == "pairs"
+    assert time.process_time() - began < 1, "each list with each list is a hundred times as much"
+
+
+def test_words_around_and_inside_a_clause_of_chinese_are_told_as_they_stand() -> None:
+    title = "据F-16战机报道，COVID-19疫情（2024年）和冰球"
+    for term, surface in (
+        ("战机", ("战", "机")),
+        ("疫情", ("疫", "情")),
+        ("冰球", ("冰", "球")),
+        ('"COVID 19 疫情"', ("COVID", "19", "疫", "情")),
+        ("F16", ("F-16",)),
+        ("2024", ("2024",)),
+    ):
+        (found,) = evidence(term, title)
+        assert found.surface == surface
+        assert tuple(title[start:end] for start, end in found.spans) == surface
 
 
 @pytest.mark.parametrize(
