@@ -105,6 +105,7 @@ class _Piece(NamedTuple):
     slop: int | None = None
 
 
+_ROOM = re.compile(r'"~\d+')
 _PIECE = re.compile(
     r"""\s*(?:
       (?P<open>\() | (?P<close>\)) |
@@ -145,7 +146,8 @@ def parse_term(text: str) -> Term:
 
 def words_to_inflect(text: str) -> Iterator[str]:
     """The folded words of a line: all that its terms may ask the forms of, and a few more (OR, title)."""
-    for chunk in chunks(text.translate(_TYPOGRAPHY)):
+    # How near the words of a phrase are is no word, nor part of what stands behind it.
+    for chunk in chunks(_ROOM.sub('" ', text.translate(_TYPOGRAPHY))):
         if is_one_word(chunk):
             yield fold(chunk)
             continue

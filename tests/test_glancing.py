@@ -115,3 +115,9 @@ def test_a_word_is_one_object_wherever_it_stands_and_is_told_once() -> None:
 def test_brackets_without_end_are_a_term_error_here_too() -> None:
     with pytest.raises(TermError):
         TermReader().read("(" * 2_000 + "a" + ")" * 2_000)
+
+
+def test_a_word_right_behind_a_phrase_with_room_is_told_as_it_is_read() -> None:
+    reader = TermReader()
+    reader.read('"oil price"~3attacks')
+    assert set(reader.new_words()) >= {"oil", "price", "attacks"}
