@@ -11,8 +11,8 @@ import json
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
 from types import TracebackType
@@ -75,7 +75,6 @@ class Lexicon:
     def _look_up(self, words: Iterator[str]) -> Mapping[str, Forms]:
         batch = list(islice(words, _ENOUGH_FOR_TWO))
         are_many = len(batch) == _ENOUGH_FOR_TWO
-        found: dict[str, Forms] = {}
         with ExitStack() as running:
             # By script, so that no dictionary is read twice.
             children: dict[bool, _Child] = {}
@@ -88,17 +87,28 @@ class Lexicon:
                         if is_slavic not in children:
                             children[is_slavic] = running.enter_context(_Child(self._command))
                         children[is_slavic].ask(share)
+                    elif is_slavic in children:
+                        children[is_slavic].push()
                 batch = list(islice(words, _AT_ONCE))
-            ends_at = time.monotonic() + self._timeout_seconds
-            # One answer after the other is read, that of the slower child at last: what that needs for a moment is as
-            # much as what is kept.
-            for _, child in sorted(children.items()):
-                found |= _forms(child.words, self._answer(child, ends_at - time.monotonic()))
+            return self._answers([child for _, child in sorted(children.items())])
+
+    def _answers(self, children: Sequence[_Child]) -> Mapping[str, Forms]:
+        found: dict[str, Forms] = {}
+        with ThreadPoolExecutor(2) as threads:
+            try:
+                # One answer after the other is read, that of the slower child at last: what that needs for a moment is
+                # as much as what is kept.
+                for child, answer in zip(children, threads.map(self._answer, children), strict=True):
+                    found |= _forms(child.words, answer)
+            except BaseException:
+                for child in children:
+                    child.kill()  # else its thread would wait for it
+                raise
         return found
 
-    def _answer(self, child: _Child, timeout_seconds: float) -> bytes:
+    def _answer(self, child: _Child) -> bytes:
         try:
-            return child.answer(max(0, timeout_seconds))
+            return child.answer(self._timeout_seconds)
         except subprocess.TimeoutExpired as error:
             raise _failure(f"nothing in {self._timeout_seconds:g} s") from error
         except subprocess.CalledProcessError as error:
@@ -133,6 +143,10 @@ class _Child:
         """Asks for these words, too; returns at once."""
         self.words += words
         self._unsent += json.dumps(words, ensure_ascii=False).encode() + b"\n"
+        self.push()
+
+    def push(self) -> None:
+        """Sends what it has room for of what is not sent yet."""
         try:
             self._unsent = self._unsent[os.write(self._asking, self._unsent) :]
         except BlockingIOError:
@@ -147,13 +161,17 @@ class _Child:
             raise subprocess.CalledProcessError(self._process.returncode, self._process.args, said, complained)
         return said
 
+    def kill(self) -> None:
+        """Ends it, whatever it does."""
+        self._process.kill()
+
     def __enter__(self) -> _Child:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
+        self.kill()
         with self._process:
             pass  # its pipes are closed, and it is waited for
 
