@@ -101,7 +101,7 @@ bench: $(VENV)/.dev ## what docs/benchmarks.md quotes (PostgreSQL's figures too,
 bench-hostile: $(VENV)/.dev ## how long hostile documents hold up the event loop (a few minutes)
 	$(BIN)/python -m benchmarks.hostile_loop
 
-bench-matching: $(VENV)/.bench ## what matching costs, beside regular expressions, FTS5 and tantivy (needs the shared corpus; a quarter of an hour)
+bench-matching: $(VENV)/.bench ## what matching costs, beside regular expressions, FTS5 and tantivy (needs the shared corpus; five minutes)
 	$(BIN)/python -m benchmarks.matching
 
 bench-backfill: $(VENV)/.dev ## how fast stored items are matched against new terms, and what polls notice (three minutes)
