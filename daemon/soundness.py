@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from daemon.commonwords import COMMON
 from daemon.compiling import entry
 from daemon.glancing import TermReader
-from daemon.terms import And, In, Near, Not, Or, Phrase, Term, TermError, Word
+from daemon.terms import And, In, Near, Not, Or, Phrase, Term, TermError, Word, words_in
 from daemon.words import fold, is_unspaced
 
 SHORTEST_PREFIX = 3
@@ -34,7 +34,7 @@ def read_term(text: str, within_words: int, lists: Mapping[str, Sequence[str]]) 
             message = f"{least} words never stand within {within}"
             raise UselessTerm(message, 1, f"Write within: {least} or more for it, or join some words with AND.")
     if (excluded := _contradiction(term)) is not None:
-        words = next(_words_in(excluded))
+        words = next(words_in(excluded))
         message = "it excludes what it asks for, and can never match"
         raise UselessTerm(message, _last_column(text, words), "Take the exclusion out, or ask for something else.")
     return term
@@ -142,17 +142,6 @@ def _follows(term: Term, certain: set[Term]) -> bool:
             return all(_follows(part, certain) for part in parts)
         case _:
             return False
-
-
-def _words_in(term: Term) -> Iterator[Word]:
-    match term:
-        case Word():
-            yield term
-        case Phrase(parts) | Near(parts) | And(parts) | Or(parts):
-            for part in parts:
-                yield from _words_in(part)
-        case Not(part) | In(part=part):
-            yield from _words_in(part)
 
 
 def _column(text: str, word: Word) -> int:

@@ -156,6 +156,18 @@ def words_to_inflect(text: str) -> Iterator[str]:
             yield from map(fold, parts_of(word))
 
 
+def words_in(term: Term) -> Iterator[Word]:
+    """Every word of a term, in order."""
+    match term:
+        case Word():
+            yield term
+        case Phrase(parts) | Near(parts) | And(parts) | Or(parts):
+            for part in parts:
+                yield from words_in(part)
+        case Not(part) | In(part=part):
+            yield from words_in(part)
+
+
 def uncapitalised(text: str) -> Iterator[tuple[str, int]]:
     """Each "and", "or" and "not" between the words of a term that are words for want of capitals, with its column."""
     pieces = list(_pieces(text.translate(_TYPOGRAPHY)))

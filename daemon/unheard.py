@@ -16,7 +16,7 @@ from daemon.compiling import entry
 from daemon.matching import Matcher
 from daemon.notation import written
 from daemon.rules import Rules, TermRule
-from daemon.terms import And, In, Near, Not, Or, Phrase, Term, Word, parse_term
+from daemon.terms import Word, parse_term, words_in
 from daemon.trials import StoredItem, bare_claim, matches_of
 from daemon.words import chunks, fold, tokenise
 
@@ -161,18 +161,6 @@ def _words_of(rules: Rules) -> dict[Word, str]:
                 if _can_be_judged(word.text) and script_of(fold(word.text)) == "CYRILLIC":
                     found.setdefault(replace(word, cased=False), f"the word list {name}")
     return found
-
-
-def words_in(term: Term) -> Iterator[Word]:
-    """Every word of a term, in order."""
-    match term:
-        case Word():
-            yield term
-        case Phrase(parts) | Near(parts) | And(parts) | Or(parts):
-            for part in parts:
-                yield from words_in(part)
-        case Not(part) | In(part=part):
-            yield from words_in(part)
 
 
 def _can_be_judged(word: str) -> bool:

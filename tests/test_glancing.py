@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.glancing import TermReader
-from daemon.terms import And, In, Near, Not, Or, Phrase, Term, TermError, Word, parse_term
+from daemon.terms import Near, Phrase, Term, TermError, parse_term, words_in
 from daemon.words import fold
 
 _PIECES = (
@@ -77,18 +75,6 @@ def test_usual_lines_need_no_parser(line: str) -> None:
     assert TermReader()._at_a_glance(line) == parse_term(line)
 
 
-def inflected(term: Term) -> Iterator[str]:
-    match term:
-        case Word(text, exact, _, prefix):
-            if not (exact or prefix):
-                yield text
-        case Phrase(parts) | Near(parts) | And(parts) | Or(parts):
-            for part in parts:
-                yield from inflected(part)
-        case Not(part) | In(part=part):
-            yield from inflected(part)
-
-
 @given(st.lists(_LINES | _DENSE, max_size=4))
 def test_every_word_that_is_inflected_is_told_of(lines: list[str]) -> None:
     reader = TermReader()
@@ -99,7 +85,7 @@ def test_every_word_that_is_inflected_is_told_of(lines: list[str]) -> None:
         except TermError:
             continue
         told |= set(reader.new_words())
-        assert {fold(word) for word in inflected(term)} <= told
+        assert {fold(word.text) for word in words_in(term) if not (word.exact or word.prefix)} <= told
 
 
 def test_a_word_is_one_object_wherever_it_stands_and_is_told_once() -> None:
