@@ -153,9 +153,11 @@ class Places:
         are the numbers that reach one half-word."""
         if self.step == 2:
             return self._words_in_order(heads, listed)
-        pairs: Iterable[Numbers] = self._all_in_order(heads, narrow)
+        pairs: Iterable[Numbers]
         if self._singles and self._present <= narrow:
             pairs = pairwise(self._singles)
+        else:
+            pairs = self._all_in_order(heads, narrow)
         return [listed[pair] for pair in pairs if pair in listed]
 
     def _words_in_order(self, heads: Set[int], listed: Mapping[int | Numbers, _Listed]) -> list[_Listed]:

@@ -120,23 +120,24 @@ class Close(Local):
 
     def find(self, reading: Reading, axes: Sequence[Axis]) -> Found | None:
         places = reading.places(axes[0])
-        options = [part.anywhere(places) for part in self.parts]
-        told = [_in_order(ways) for ways in options if ways is not None]
+        options = [None if (ways := part.anywhere(places)) is None else _in_order(ways) for part in self.parts]
+        told = [ways for ways in options if ways is not None]
         if not all(told) or (len(told) > 1 and _are_far_apart(told, self.reach)):
             return None
         found: Found = {}
         for axis in axes:
-            if ways := self._close(reading.field(axis), options, every=False):
-                found[axis] = ways[0]
+            if close := self._close(reading.field(axis), options, every=False):
+                found[axis] = close[0]
         return found or None
 
     def _close(self, field: Field, options: Sequence[Sequence[Way] | None], *, every: bool) -> Sequence[Way]:
+        # `options` are the ways of each part anywhere, in order, where these are known.
         inside: list[Sequence[Way]] = []
         for part, anywhere in zip(self.parts, options, strict=True):
-            ways = part.ways(field) if anywhere is None else field.within(anywhere)
+            ways = _in_order(part.ways(field)) if anywhere is None else field.within(anywhere)
             if not ways:
                 return ()
-            inside.append(_in_order(ways))
+            inside.append(ways)
         return () if _are_far_apart(inside, self.reach) else _close_ways(inside, self.reach, every=every)
 
 
@@ -215,7 +216,7 @@ def _tightest_of(ways: Sequence[Way]) -> Way:
 
 
 def _in_order(ways: Sequence[Way]) -> Sequence[Way]:
-    return ways if len(ways) == 1 else sorted(ways)
+    return ways if len(ways) < 2 else sorted(ways)
 
 
 def _two_words(one: Way, other: Way, reach: int) -> list[Way]:

@@ -215,10 +215,7 @@ class Cells(dict[str, Cell]):
         joins: list[tuple[int, int]] = []
         for spaced, unspaced in zip_longest(apart[::2], apart[1::2], fillvalue=""):
             if spaced:
-                cell = self[spaced]
-                # Mostly it is a comma, which is nothing.
-                if not isinstance(cell, Run) or cell.line:
-                    _join(line, joins, cell)
+                _join(line, joins, self[spaced])
             line += map(known, unspaced)
         return _run(line, joins, have_characters=True)
 
@@ -237,13 +234,15 @@ class Cells(dict[str, Cell]):
             return self._met_by(there[0].word)
         line: list[Numbers] = [()] * max((unit.after for unit in there), default=0)
         joins: list[tuple[int, int]] = []
+        have_characters = False
         for unit in there:
             is_character = unit.after - unit.at == 1
+            have_characters |= is_character
             if numbers := self._characters[unit.word] if is_character else self._met_by(unit.word):
                 line[unit.at] = numbers
                 if unit.joins:
                     joins.append((unit.at, unit.after))
-        return _run(line, joins, have_characters=any(unit.after - unit.at == 1 for unit in there))
+        return _run(line, joins, have_characters=have_characters)
 
     def _met_by(self, word: str) -> Numbers:
         return self.vocabulary.met_by(word, self._known)
